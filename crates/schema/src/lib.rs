@@ -8,8 +8,11 @@
 //! parsed once on first use.
 
 mod table;
+mod text;
+
+pub use text::builtin;
 
 pub use table::{
-    Cardinality, Default, Field, Form, ListType, MapType, Message, MessageId, Omit, PatchStrategy, Resource, Scalar,
-    Scope, Subresource, Table, Type,
+    Cardinality, Default, Field, Form, ListType, MapType, Message, MessageId, Omit, PatchStrategy, Resource,
+    Scalar, Scope, Subresource, Table, Type,
 };

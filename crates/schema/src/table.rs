@@ -5,9 +5,13 @@ use std::collections::HashMap;
 /// Every message that one family of objects needs, and the resources that carry them.
 #[derive(Debug, Default)]
 pub struct Table {
-    pub(crate) messages: Vec<Message>,
-    pub(crate) by_name: HashMap<Box<str>, MessageId>,
-    pub(crate) resources: Vec<Resource>,
+    messages: Vec<Message>,
+    by_name: HashMap<Box<str>, MessageId>,
+    resources: Vec<Resource>,
+    /// By kind alone: few groups share one, so what follows is a short scan.
+    by_kind: HashMap<Box<str>, Vec<MessageId>>,
+    /// Places in `resources` by plural.
+    by_plural: HashMap<Box<str>, Vec<u32>>,
 }
 
 /// A message's place in its table. Meaningless in another table.
@@ -31,12 +35,14 @@ pub struct Message {
     /// JSON name to the path of field indices; more than one index where inlined structs lie between.
     pub(crate) by_json: HashMap<Box<str>, Box<[u16]>>,
     /// Field indices in ascending protobuf number.
+    pub(crate) wire_order: Vec<u16>,
+    /// Field index by protobuf number; `u16::MAX` where there is none.
     pub(crate) by_number: Vec<u16>,
     /// `+structType=atomic`, or a CRD object's `x-kubernetes-map-type: atomic`.
     pub atomic: bool,
     /// The type registers as a kind of this group, version and kind.
     pub kinds: Vec<(Box<str>, Box<str>, Box<str>)>,
-    /// Union members, as (discriminator, members), where declared.
+    /// A CRD's `x-kubernetes-preserve-unknown-fields`.
     pub preserve_unknown: bool,
     /// A CRD's `x-kubernetes-embedded-resource`.
     pub embedded_resource: bool,
@@ -91,8 +97,9 @@ pub struct Field {
     /// JSON null is a value of its own (CRD `nullable`).
     pub nullable: bool,
     pub list: ListType,
-    /// Keys of a `ListType::Map`, each with its default where the schema has one.
+    /// Keys of a `ListType::Map`: fields of the element, which carry their defaults.
     pub list_keys: Vec<Box<str>>,
+    /// `MapType::Atomic` on a map, or on a field of a message, makes the whole value one unit.
     pub map: MapType,
     pub patch: PatchStrategy,
     /// Strategic merge's merge key.
@@ -207,7 +214,44 @@ pub struct Subresource {
     pub kind: Box<str>,
 }
 
+/// Kinds that every group and version has: the bodies of options, and the frame of a watch.
+const EVERYWHERE: [&str; 7] = [
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "WatchEvent",
+];
+
 impl Table {
+    /// Joins messages into a table and works out what codecs look up.
+    ///
+    /// Ids in fields are places in `messages`; a resource's `message` likewise.
+    pub(crate) fn new(messages: Vec<Message>, resources: Vec<Resource>) -> Table {
+        let mut table = Table { messages, resources, ..Table::default() };
+        for at in 0..table.messages.len() {
+            let id = MessageId(at as u32);
+            table.by_name.insert(table.messages[at].name.clone(), id);
+            for (_, _, kind) in &table.messages[at].kinds {
+                let ids = table.by_kind.entry(kind.clone()).or_default();
+                if ids.last() != Some(&id) {
+                    ids.push(id);
+                }
+            }
+            let mut by_json = HashMap::new();
+            index_json(&table.messages, id, &mut Vec::new(), &mut by_json);
+            let message = &mut table.messages[at];
+            message.by_json = by_json;
+            message.index_numbers();
+        }
+        for (at, resource) in table.resources.iter().enumerate() {
+            table.by_plural.entry(resource.plural.clone()).or_default().push(at as u32);
+        }
+        table
+    }
+
     pub fn message(&self, id: MessageId) -> &Message {
         &self.messages[id.0 as usize]
     }
@@ -217,12 +261,57 @@ impl Table {
         self.by_name.get(name).copied()
     }
 
+    /// Looks a message up by what its objects say of themselves. Options and watch events are of every group.
+    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<MessageId> {
+        let ids = self.by_kind.get(kind)?;
+        let of = |group: &str, version: &str| {
+            let same =
+                |k: &(Box<str>, Box<str>, Box<str>)| &*k.0 == group && &*k.1 == version && &*k.2 == kind;
+            ids.iter().copied().find(|&id| self.message(id).kinds.iter().any(same))
+        };
+        of(group, version).or_else(|| if EVERYWHERE.contains(&kind) { of("", "v1") } else { None })
+    }
+
     pub fn messages(&self) -> impl Iterator<Item = (MessageId, &Message)> {
         self.messages.iter().enumerate().map(|(i, m)| (MessageId(i as u32), m))
     }
 
     pub fn resources(&self) -> &[Resource] {
         &self.resources
+    }
+
+    /// Looks a resource up as a URL names it.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
+        let places = self.by_plural.get(plural)?;
+        let mut resources = places.iter().map(|&at| &self.resources[at as usize]);
+        resources.find(|r| &*r.group == group && &*r.version == version)
+    }
+
+    /// The resource whose objects are of this kind.
+    pub fn resource_of(&self, group: &str, version: &str, kind: &str) -> Option<&Resource> {
+        self.resources.iter().find(|r| &*r.kind == kind && &*r.group == group && &*r.version == version)
+    }
+}
+
+/// Adds the names that `id` and the structs inlined in it answer to. As in Go, a name nearer the surface hides a
+/// deeper one.
+fn index_json(
+    messages: &[Message],
+    id: MessageId,
+    above: &mut Vec<u16>,
+    names: &mut HashMap<Box<str>, Box<[u16]>>,
+) {
+    for (at, field) in messages[id.0 as usize].fields.iter().enumerate() {
+        above.push(at as u16);
+        if !field.inline {
+            let nearer = names.get(&field.json).is_some_and(|path| path.len() <= above.len());
+            if !nearer {
+                names.insert(field.json.clone(), above.as_slice().into());
+            }
+        } else if let Type::Message(inlined) = field.ty {
+            index_json(messages, inlined, above, names);
+        }
+        above.pop();
     }
 }
 
@@ -240,8 +329,24 @@ impl Message {
         }
     }
 
+    /// The place in `fields` of the field with this protobuf number.
+    pub fn by_number(&self, number: u32) -> Option<u16> {
+        self.by_number.get(number as usize).copied().filter(|&at| at != u16::MAX)
+    }
+
     /// Fields in ascending protobuf number, as upstream's encoder writes them.
     pub fn in_wire_order(&self) -> impl Iterator<Item = &Field> {
-        self.by_number.iter().map(|&i| &self.fields[i as usize])
+        self.wire_order.iter().map(|&i| &self.fields[i as usize])
+    }
+
+    fn index_numbers(&mut self) {
+        let numbered = |at: &u16| self.fields[*at as usize].number != 0;
+        self.wire_order = (0..self.fields.len() as u16).filter(numbered).collect();
+        self.wire_order.sort_by_key(|&at| self.fields[at as usize].number);
+        let highest = self.fields.iter().map(|f| f.number).max().unwrap_or(0);
+        self.by_number = vec![u16::MAX; highest as usize + 1];
+        for &at in &self.wire_order {
+            self.by_number[self.fields[at as usize].number as usize] = at;
+        }
     }
 }
