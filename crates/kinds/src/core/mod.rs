@@ -1,0 +1,3 @@
+//! The core group: `/api/v1`.
+
+pub mod config_map;

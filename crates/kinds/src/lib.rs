@@ -1,0 +1,21 @@
+//! Every built-in kind of Kubernetes v1.37: names, versions, defaults, preparation, validation, columns.
+//!
+//! A kind is one file in the folder of its API group, and one line in [`list`]. Everything that treats kinds
+//! alike (discovery, the registry, tables, the shared tests) walks that list. Nothing here performs I/O, reads
+//! a clock or knows HTTP; a rule is a function of object trees.
+
+pub mod column;
+pub mod kind;
+pub mod list;
+pub mod meta;
+mod moment;
+pub mod node;
+pub mod strategy;
+pub mod tree;
+
+pub mod core;
+
+pub use kind::{Kind, Scope, Subresource, Verb};
+pub use list::{all, find};
+pub use node::Node;
+pub use strategy::{Context, Strategy, User};
