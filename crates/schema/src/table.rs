@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::names::Names;
+
 /// Every message that one family of objects needs, and the resources that carry them.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -32,8 +34,7 @@ pub struct Message {
     pub form: Form,
     /// In Go struct order, which is the order of upstream's JSON.
     pub fields: Vec<Field>,
-    /// JSON name to the path of field indices; more than one index where inlined structs lie between.
-    pub(crate) by_json: HashMap<Box<str>, Box<[u16]>>,
+    pub(crate) names: Names,
     /// Field indices in ascending protobuf number.
     pub(crate) wire_order: Vec<u16>,
     /// Field index by protobuf number; `u16::MAX` where there is none.
@@ -228,9 +229,10 @@ const EVERYWHERE: [&str; 7] = [
 impl Table {
     /// Joins messages into a table and works out what codecs look up.
     ///
-    /// Ids in fields are places in `messages`; a resource's `message` likewise.
-    pub(crate) fn new(messages: Vec<Message>, resources: Vec<Resource>) -> Table {
-        let mut table = Table { messages, resources, ..Table::default() };
+    /// Ids in fields are places in `messages`. A resource's message is the one that is registered as its kind.
+    pub(crate) fn new(messages: Vec<Message>, resources: Vec<Resource>) -> Result<Table, String> {
+        let mut table = Table { messages, ..Table::default() };
+        table.by_name.reserve(table.messages.len());
         for at in 0..table.messages.len() {
             let id = MessageId(at as u32);
             table.by_name.insert(table.messages[at].name.clone(), id);
@@ -240,16 +242,20 @@ impl Table {
                     ids.push(id);
                 }
             }
-            let mut by_json = HashMap::new();
-            index_json(&table.messages, id, &mut Vec::new(), &mut by_json);
+            let mut inlined = Vec::new();
+            inlined_names(&table.messages, id, &mut Vec::new(), &mut inlined);
             let message = &mut table.messages[at];
-            message.by_json = by_json;
+            message.names = Names::new(&message.fields, inlined);
             message.index_numbers();
         }
-        for (at, resource) in table.resources.iter().enumerate() {
+        for (at, mut resource) in resources.into_iter().enumerate() {
+            resource.message = table
+                .kind(&resource.group, &resource.version, &resource.kind)
+                .ok_or_else(|| format!("no message is registered as the kind of {}", resource.plural))?;
             table.by_plural.entry(resource.plural.clone()).or_default().push(at as u32);
+            table.resources.push(resource);
         }
-        table
+        Ok(table)
     }
 
     pub fn message(&self, id: MessageId) -> &Message {
@@ -293,23 +299,19 @@ impl Table {
     }
 }
 
-/// Adds the names that `id` and the structs inlined in it answer to. As in Go, a name nearer the surface hides a
-/// deeper one.
-fn index_json(
+/// Adds the names that `id` answers to through inlined structs, with their paths.
+fn inlined_names(
     messages: &[Message],
     id: MessageId,
     above: &mut Vec<u16>,
-    names: &mut HashMap<Box<str>, Box<[u16]>>,
+    names: &mut Vec<(Box<str>, Box<[u16]>)>,
 ) {
     for (at, field) in messages[id.0 as usize].fields.iter().enumerate() {
         above.push(at as u16);
-        if !field.inline {
-            let nearer = names.get(&field.json).is_some_and(|path| path.len() <= above.len());
-            if !nearer {
-                names.insert(field.json.clone(), above.as_slice().into());
-            }
-        } else if let Type::Message(inlined) = field.ty {
-            index_json(messages, inlined, above, names);
+        match field.ty {
+            Type::Message(inlined) if field.inline => inlined_names(messages, inlined, above, names),
+            _ if above.len() > 1 => names.push((field.json.clone(), above.as_slice().into())),
+            _ => {}
         }
         above.pop();
     }
@@ -318,7 +320,7 @@ fn index_json(
 impl Message {
     /// The field that JSON calls `name`, with the inlined fields that lead to it; the last one is the field itself.
     pub fn path(&self, name: &str) -> Option<&[u16]> {
-        self.by_json.get(name).map(|p| &**p)
+        self.names.find(&self.fields, name)
     }
 
     /// The directly declared field with this JSON name.

@@ -38,18 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<Table, String> {
     for (number, line) in text.lines().enumerate().skip(1) {
         reader.line(line).map_err(|what| format!("line {}: {what}", number + 1))?;
     }
-    let Reader { messages, mut resources, .. } = reader;
-    for resource in &mut resources {
-        let own = |k: &(Box<str>, Box<str>, Box<str>)| {
-            k.2 == resource.kind && k.0 == resource.group && k.1 == resource.version
-        };
-        resource.message = messages
-            .iter()
-            .position(|m| m.kinds.iter().any(own))
-            .map(|at| MessageId(at as u32))
-            .ok_or_else(|| format!("no message is the kind {}", resource.kind))?;
-    }
-    Ok(Table::new(messages, resources))
+    Table::new(reader.messages, reader.resources)
 }
 
 #[derive(Default)]

@@ -35,8 +35,7 @@ pub struct Const {
 pub enum Value {
     Text(String),
     Number(String),
-    /// A reference to another constant, perhaps of another package.
-    Name(Option<String>, String),
+    /// An expression, or a reference to another constant.
     Other,
 }
 
@@ -326,10 +325,6 @@ impl Parser<'_> {
             (Some(Tok::Word(name)), Some(Tok::Mark('(')), Some(Tok::Text(text))) => {
                 (Value::Text(text), ty.or(Some(Ty::Name(None, name))))
             }
-            (Some(Tok::Word(package)), Some(Tok::Mark('.')), Some(Tok::Word(name))) => {
-                (Value::Name(Some(package), name), ty)
-            }
-            (Some(Tok::Word(name)), next, _) if ends(next.as_ref()) => (Value::Name(None, name), ty),
             _ => (Value::Other, ty),
         }
     }

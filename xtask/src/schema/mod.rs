@@ -48,6 +48,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     }
     let mut world = source::World::open(MODULES)?;
     let mut packages: Vec<String> = PACKAGES.iter().map(|p| p.to_string()).collect();
+    packages.extend(source::World::retired());
     for folder in FOLDERS {
         packages.extend(world.versioned_packages(folder)?);
     }

@@ -128,6 +128,10 @@ const META_KINDS: [&str; 12] = [
     "WatchEvent",
 ];
 
+/// Answers of the API server and the kubelet that no scheme knows.
+const UNREGISTERED: [(&str, &str); 2] =
+    [("k8s.io/apimachinery/pkg/version", "Info"), ("k8s.io/kubelet/pkg/apis/stats/v1alpha1", "Summary")];
+
 /// The message of a schema-less value.
 const ANY: (&str, &str) = ("boga", "Any");
 
@@ -154,6 +158,10 @@ pub fn messages(world: &mut World, packages: &[String]) -> Result<BTreeMap<Strin
         for ty in package.proto.iter().flatten().map(|(name, _)| name) {
             resolver.named(&package, ty).map_err(|e| format!("{path}.{ty}: {e}"))?;
         }
+    }
+    for (path, ty) in UNREGISTERED {
+        let package = resolver.world.package(path)?;
+        resolver.need(&package, ty);
     }
     let meta = resolver.world.package(META)?;
     for kind in META_KINDS {
@@ -428,7 +436,9 @@ impl Resolver<'_> {
             },
             None => "",
         };
-        let required = match (marker("required"), marker("optional")) {
+        // OpenAPI reads these two without the validation generator's prefix.
+        let plain = |key: &str| markers.iter().find(|(k, _)| k == key);
+        let required = match (plain("required"), plain("optional")) {
             (Some(_), _) => true,
             (None, Some(_)) => false,
             (None, None) => omit == Omit::Never && !inline,

@@ -22,9 +22,14 @@ const MODULES: [&str; 10] = [
     "k8s.io/pod-security-admission",
 ];
 
+/// Versions that Kubernetes has dropped since, but whose objects its last release before left behind: the newest module
+/// that still has them.
+const RETIRED: [(&str, &str, &str); 1] = [("k8s.io/api", "v0.36.0", "scheduling/v1alpha2")];
+
 /// Every package that has been read, by import path.
 pub struct World {
-    modules: BTreeMap<&'static str, PathBuf>,
+    /// Directories by import path: of the modules, and of single packages that come from elsewhere.
+    directories: BTreeMap<String, PathBuf>,
     packages: HashMap<String, Rc<Package>>,
 }
 
@@ -48,35 +53,29 @@ pub struct Declared {
 impl World {
     /// Fetches the modules into Go's module cache.
     pub fn open(version: &str) -> Result<World, String> {
-        let mut modules = BTreeMap::new();
+        let mut directories = BTreeMap::new();
         for module in MODULES {
-            let output = Command::new("go")
-                .args(["mod", "download", "-json", &format!("{module}@{version}")])
-                .current_dir(std::env::temp_dir())
-                .output()
-                .map_err(|e| {
-                    format!("cannot run `go`: {e}; the schema table is generated from Go modules")
-                })?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            let dir = text
-                .lines()
-                .find_map(|line| line.trim().strip_prefix("\"Dir\": \""))
-                .and_then(|rest| rest.strip_suffix("\","))
-                .ok_or_else(|| format!("go mod download {module}@{version}: {text}"))?;
-            modules.insert(module, PathBuf::from(dir));
+            directories.insert(module.to_string(), download(module, version)?);
         }
-        Ok(World { modules, packages: HashMap::new() })
+        for (module, version, package) in RETIRED {
+            directories.insert(format!("{module}/{package}"), download(module, version)?.join(package));
+        }
+        Ok(World { directories, packages: HashMap::new() })
+    }
+
+    /// Import paths of the packages that come from older modules.
+    pub fn retired() -> impl Iterator<Item = String> {
+        RETIRED.iter().map(|(module, _, package)| format!("{module}/{package}"))
     }
 
     /// The directory of an import path, unless it lies outside the pinned modules.
     fn directory(&self, path: &str) -> Option<PathBuf> {
-        self.modules.iter().find_map(|(module, dir)| {
-            let rest = path.strip_prefix(module)?;
-            match rest.strip_prefix('/') {
-                Some(rest) => Some(dir.join(rest)),
-                None => rest.is_empty().then(|| dir.clone()),
-            }
-        })
+        let (root, dir) = self
+            .directories
+            .iter()
+            .filter(|(root, _)| within(path, root))
+            .max_by_key(|(root, _)| root.len())?;
+        Some(dir.join(path[root.len()..].trim_start_matches('/')))
     }
 
     pub fn package(&mut self, path: &str) -> Result<Rc<Package>, String> {
@@ -112,6 +111,25 @@ impl World {
         found.sort();
         Ok(found)
     }
+}
+
+fn within(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Brings a module into Go's cache and tells where it lies.
+fn download(module: &str, version: &str) -> Result<PathBuf, String> {
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", &format!("{module}@{version}")])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .map_err(|e| format!("cannot run `go`: {e}; the schema table is generated from Go modules"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("\"Dir\": \""))
+        .and_then(|rest| rest.strip_suffix("\","))
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("go mod download {module}@{version}: {text}"))
 }
 
 fn is_version(name: &str) -> bool {
