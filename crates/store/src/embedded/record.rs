@@ -1,0 +1,92 @@
+//! One value as the store's file keeps it: a small header, then the stored bytes.
+//!
+//! ```text
+//! record version (1) · flags (1) · created (8) · modified (8)
+//!   · [expires, ns since the epoch (8)] · [epoch (8) · length (1) · version]  · stored bytes
+//! ```
+//!
+//! Numbers are little-endian. Whether the stored bytes are an envelope is said by a flag, not guessed.
+
+use std::sync::Arc;
+
+use base::clock::Wall;
+
+use crate::entry::{Revision, Stamp};
+
+const RECORD_VERSION: u8 = 1;
+const EXPIRES: u8 = 1;
+const STAMPED: u8 = 2;
+const KNOWN_FLAGS: u8 = EXPIRES | STAMPED;
+
+/// The longest version text of a stamp.
+pub(crate) const MAX_STAMP: usize = 255;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) created: Revision,
+    pub(super) modified: Revision,
+    pub(super) expires: Option<Wall>,
+    pub(super) stamp: Option<Stamp>,
+}
+
+pub(super) fn encode(header: &Header, stored: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + stored.len());
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let flags = flag(header.expires.is_some(), EXPIRES) | flag(header.stamp.is_some(), STAMPED);
+    out.extend([RECORD_VERSION, flags]);
+    out.extend(header.created.to_le_bytes());
+    out.extend(header.modified.to_le_bytes());
+    if let Some(expires) = header.expires {
+        out.extend(expires.0.to_le_bytes());
+    }
+    if let Some(stamp) = &header.stamp {
+        out.extend(stamp.epoch.to_le_bytes());
+        out.push(u8::try_from(stamp.version.len()).expect("the store refuses longer versions"));
+        out.extend(stamp.version.as_bytes());
+    }
+    out.extend(stored);
+    out
+}
+
+/// Takes a record apart; `None` when it is not one. Equal versions share one text.
+pub(super) fn decode<'a>(record: &'a [u8], versions: &mut Versions) -> Option<(Header, &'a [u8])> {
+    let ([version, flags], rest) = record.split_first_chunk()?;
+    if *version != RECORD_VERSION || flags & !KNOWN_FLAGS != 0 {
+        return None;
+    }
+    let (created, rest) = number(rest)?;
+    let (modified, mut rest) = number(rest)?;
+    let (mut expires, mut stamp) = (None, None);
+    if flags & EXPIRES != 0 {
+        let (at, after) = number(rest)?;
+        (expires, rest) = (Some(Wall(at.cast_signed())), after);
+    }
+    if flags & STAMPED != 0 {
+        let (epoch, after) = number(rest)?;
+        let (length, after) = after.split_first()?;
+        let (text, after) = after.split_at_checked(usize::from(*length))?;
+        (stamp, rest) =
+            (Some(Stamp { version: versions.share(std::str::from_utf8(text).ok()?), epoch }), after);
+    }
+    Some((Header { created, modified, expires, stamp }, rest))
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+/// The version texts met so far; a store holds millions of values in a few dozen versions.
+#[derive(Default)]
+pub(super) struct Versions(std::collections::HashSet<Arc<str>>);
+
+impl Versions {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let fresh: Arc<str> = text.into();
+        self.0.insert(fresh.clone());
+        fresh
+    }
+}
