@@ -1,0 +1,334 @@
+//! From the schema table to the three forms a value may take: scalar, list, map.
+
+use schema::{Cardinality, Field, Form, ListType, MapType, Message, MessageId, Omit, Scalar, Table, Type};
+use serde_json::Value;
+
+use crate::fieldset::{PathElement, Set};
+
+/// How to read a whole object.
+#[derive(Clone, Copy, Debug)]
+pub enum Typing<'t> {
+    /// By a message of a table.
+    Message(&'t Table, MessageId),
+    /// By its own looks: maps are granular, lists are atomic.
+    Deduced,
+}
+
+impl<'t> Typing<'t> {
+    pub(crate) fn root(self) -> Node<'t> {
+        match self {
+            Typing::Message(table, id) => {
+                Node { table: Some(table), kind: Kind::Message(id, MapType::Granular), preserve: false }
+            }
+            Typing::Deduced => Node { table: None, kind: Kind::Deduced, preserve: false },
+        }
+    }
+
+    /// Whether two typings read objects alike, so that their values may be compared.
+    pub(crate) fn same(self, other: Typing<'_>) -> bool {
+        match (self, other) {
+            (Typing::Message(l, l_id), Typing::Message(r, r_id)) => std::ptr::eq(l, r) && l_id == r_id,
+            (Typing::Deduced, Typing::Deduced) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A place in the schema.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node<'t> {
+    table: Option<&'t Table>,
+    kind: Kind<'t>,
+    /// An enclosing schema keeps unknown fields, and what is below inherits that.
+    preserve: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind<'t> {
+    Message(MessageId, MapType),
+    Scalar(Scalar),
+    List(&'t Field),
+    Map(&'t Field),
+    /// Any value; maps are granular and deduced in turn.
+    Deduced,
+    /// Any value, owned as a whole.
+    Atomic,
+}
+
+/// The forms that a value at a place may take. Usually exactly one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Atom<'t> {
+    pub(crate) scalar: Option<Primitive>,
+    pub(crate) list: Option<ListAtom<'t>>,
+    pub(crate) map: Option<MapAtom<'t>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Primitive {
+    Numeric,
+    String,
+    Boolean,
+    Untyped,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListAtom<'t> {
+    pub(crate) element: Node<'t>,
+    pub(crate) relation: Relation<'t>,
+}
+
+/// What the items of a list are to each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Relation<'t> {
+    /// The list is owned as a whole.
+    Atomic,
+    /// Items are told apart by their value.
+    Set,
+    /// Items are told apart by these fields.
+    Keyed(&'t [Box<str>]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MapAtom<'t> {
+    pub(crate) atomic: bool,
+    message: Option<(&'t Table, &'t Message)>,
+    element: Option<Node<'t>>,
+    preserve: bool,
+}
+
+impl<'t> Node<'t> {
+    fn at(self, kind: Kind<'t>) -> Self {
+        Node { kind, ..self }
+    }
+
+    /// The forms that a value may take here.
+    pub(crate) fn atom(self) -> Atom<'t> {
+        match self.kind {
+            Kind::Message(id, relation) => self.message_atom(id, relation),
+            Kind::Scalar(scalar) => Atom { scalar: Some(primitive(scalar)), ..Atom::default() },
+            Kind::List(field) => {
+                let list = ListAtom { element: self.single(field), relation: relation(field) };
+                Atom { list: Some(list), ..Atom::default() }
+            }
+            Kind::Map(field) => {
+                let map = MapAtom {
+                    atomic: field.map == MapType::Atomic,
+                    message: None,
+                    element: Some(self.single(field)),
+                    preserve: self.preserve,
+                };
+                Atom { map: Some(map), ..Atom::default() }
+            }
+            Kind::Deduced => self.any(Kind::Deduced, false),
+            Kind::Atomic => self.any(Kind::Atomic, true),
+        }
+    }
+
+    /// Any value at all; lists are always atomic, maps as told.
+    fn any(self, element: Kind<'t>, atomic: bool) -> Atom<'t> {
+        Atom {
+            scalar: Some(Primitive::Untyped),
+            list: Some(ListAtom { element: self.at(Kind::Atomic), relation: Relation::Atomic }),
+            map: Some(MapAtom {
+                atomic,
+                message: None,
+                element: Some(self.at(element)),
+                preserve: self.preserve,
+            }),
+        }
+    }
+
+    fn message_atom(self, id: MessageId, relation: MapType) -> Atom<'t> {
+        let Some(table) = self.table else { return self.any(Kind::Deduced, false) };
+        let message = table.message(id);
+        let scalar = |primitive| Atom { scalar: Some(primitive), ..Atom::default() };
+        match message.form {
+            Form::Object => {
+                let preserve = self.preserve || message.preserve_unknown;
+                let free_form = preserve || message.fields.is_empty();
+                let map = MapAtom {
+                    atomic: message.atomic || relation == MapType::Atomic,
+                    message: Some((table, message)),
+                    element: free_form.then(|| self.at(Kind::Deduced)),
+                    preserve,
+                };
+                Atom { map: Some(map), ..Atom::default() }
+            }
+            Form::Wrapper => match message.fields.first() {
+                Some(field) => self.field(field).atom(),
+                None => self.any(Kind::Atomic, true),
+            },
+            Form::Time | Form::MicroTime | Form::Quantity | Form::IntOrString => scalar(Primitive::Untyped),
+            Form::Duration => scalar(Primitive::String),
+            Form::Raw if message.name.ends_with("RawExtension") => self.any(Kind::Atomic, true),
+            Form::Raw if message.name.ends_with("FieldsV1") => {
+                Atom { map: self.any(Kind::Deduced, false).map, ..Atom::default() }
+            }
+            Form::Raw | Form::Any | Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings => {
+                self.any(Kind::Deduced, false)
+            }
+        }
+    }
+
+    fn field(self, field: &'t Field) -> Node<'t> {
+        match field.cardinality {
+            Cardinality::One => match self.single(field) {
+                node @ Node { kind: Kind::Message(id, _), .. } => node.at(Kind::Message(id, field.map)),
+                node => node,
+            },
+            Cardinality::List => self.at(Kind::List(field)),
+            Cardinality::Map => self.at(Kind::Map(field)),
+        }
+    }
+
+    /// The type of one item of the field.
+    fn single(self, field: &'t Field) -> Node<'t> {
+        match field.ty {
+            Type::Scalar(scalar) => self.at(Kind::Scalar(scalar)),
+            Type::Message(id) => self.at(Kind::Message(id, MapType::Granular)),
+        }
+    }
+}
+
+fn primitive(scalar: Scalar) -> Primitive {
+    match scalar {
+        Scalar::Bool => Primitive::Boolean,
+        Scalar::String | Scalar::Bytes => Primitive::String,
+        Scalar::Int32 | Scalar::Int64 | Scalar::UInt32 | Scalar::UInt64 | Scalar::Double | Scalar::Number => {
+            Primitive::Numeric
+        }
+    }
+}
+
+/// A list whose type is not declared goes by its patch strategy: merged lists are keyed by the merge key, or sets.
+fn relation(field: &Field) -> Relation<'_> {
+    match field.list {
+        ListType::Set => Relation::Set,
+        ListType::Map => Relation::Keyed(&field.list_keys),
+        ListType::Atomic if field.patch.merge => match &field.merge_key {
+            Some(key) => Relation::Keyed(std::slice::from_ref(key)),
+            None => Relation::Set,
+        },
+        ListType::Atomic => Relation::Atomic,
+    }
+}
+
+impl<'t> Atom<'t> {
+    /// Narrows to the form that `value` has, where that is one of several. Null fits every form.
+    pub(crate) fn deduce(self, value: Option<&Value>) -> Atom<'t> {
+        match value {
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) if self.scalar.is_some() => {
+                Atom { scalar: self.scalar, ..Atom::default() }
+            }
+            Some(Value::Array(_)) if self.list.is_some() => Atom { list: self.list, ..Atom::default() },
+            Some(Value::Object(_)) if self.map.is_some() => Atom { map: self.map, ..Atom::default() },
+            _ => self,
+        }
+    }
+
+    /// Whether two narrowings of one atom came out alike.
+    pub(crate) fn same_forms(&self, other: &Atom<'_>) -> bool {
+        self.scalar.is_some() == other.scalar.is_some()
+            && self.list.is_some() == other.list.is_some()
+            && self.map.is_some() == other.map.is_some()
+    }
+
+    /// The form to walk: a map before a scalar before a list.
+    pub(crate) fn form(self) -> AtomForm<'t> {
+        match self {
+            Atom { map: Some(map), .. } => AtomForm::Map(map),
+            Atom { scalar: Some(scalar), .. } => AtomForm::Scalar(scalar),
+            Atom { list: Some(list), .. } => AtomForm::List(list),
+            Atom { .. } => unreachable!("every node offers at least one form"),
+        }
+    }
+}
+
+/// One chosen form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AtomForm<'t> {
+    Scalar(Primitive),
+    List(ListAtom<'t>),
+    Map(MapAtom<'t>),
+}
+
+impl<'t> MapAtom<'t> {
+    /// The type of a declared field.
+    pub(crate) fn declared(&self, name: &str) -> Option<Node<'t>> {
+        let (table, message) = self.message?;
+        let field = find_field(table, message, name)?;
+        Some(Node { table: Some(table), kind: Kind::Deduced, preserve: self.preserve }.field(field))
+    }
+
+    /// The type of any field: declared, or what undeclared fields are; `None` where those are not allowed.
+    pub(crate) fn item(&self, name: &str) -> Option<Node<'t>> {
+        self.declared(name).or_else(|| self.undeclared())
+    }
+
+    /// The type of fields that are not declared.
+    pub(crate) fn undeclared(&self) -> Option<Node<'t>> {
+        self.element.map(|node| Node { preserve: self.preserve, ..node })
+    }
+
+    /// A map of which nothing is known but that it is one.
+    pub(crate) fn is_deduced(&self) -> bool {
+        let fields = self.message.map_or(0, |(_, message)| message.fields.len());
+        fields == 0 && matches!(self.element, Some(Node { kind: Kind::Deduced, .. }))
+    }
+
+    /// What the key field `name` of a list item is when it is absent.
+    pub(crate) fn key_default(&self, name: &str) -> Option<Value> {
+        let (table, message) = self.message?;
+        let field = find_field(table, message, name)?;
+        if let Some(text) = &field.default {
+            return serde_json::from_str(text).ok();
+        }
+        // Upstream's published schemas give the zero value as the default of a field that is always written.
+        match field.ty {
+            Type::Scalar(scalar)
+                if field.cardinality == Cardinality::One && !field.pointer && field.omit == Omit::Never =>
+            {
+                match primitive(scalar) {
+                    Primitive::String => Some(Value::from("")),
+                    Primitive::Boolean => Some(Value::from(false)),
+                    Primitive::Numeric => Some(Value::from(0)),
+                    Primitive::Untyped => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Finds a field by its JSON name, through inlined structs.
+pub(crate) fn find_field<'t>(table: &'t Table, message: &'t Message, name: &str) -> Option<&'t Field> {
+    let (last, parents) = message.path(name)?.split_last()?;
+    let mut holder = message;
+    for &index in parents {
+        let Type::Message(id) = holder.fields.get(index as usize)?.ty else { return None };
+        holder = table.message(id);
+    }
+    holder.fields.get(*last as usize)
+}
+
+/// Adds every declared field that has members below it. A manager that owns parts of a struct thereby counts as
+/// keeping the struct itself.
+pub(crate) fn with_named_fields(set: &Set, typing: Typing<'_>) -> Set {
+    fn walk(set: &Set, node: Option<Node<'_>>) -> Set {
+        let atom = node.map(Node::atom).unwrap_or_default();
+        set.map_edges(|element, member, below| {
+            let mut declared = false;
+            let inner = match element {
+                PathElement::Field(name) => atom.map.and_then(|map| {
+                    declared = map.declared(name).is_some();
+                    map.item(name)
+                }),
+                PathElement::Key(_) => atom.list.map(|list| list.element),
+                _ => None,
+            };
+            let has_children = !below.is_empty();
+            Some((member || declared && has_children, walk(below, inner)))
+        })
+    }
+    walk(set, Some(typing.root()))
+}
