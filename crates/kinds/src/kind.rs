@@ -54,6 +54,8 @@ pub struct Kind {
     pub columns: Vec<Column>,
     /// What a name must look like.
     pub name_rule: NameRule,
+    /// Finalizers must be standard ones or carry a domain.
+    pub qualified_finalizers: bool,
     /// What the API server allocates for objects of this kind, outside this crate.
     pub allocates: Vec<Allocation>,
     pub strategy: Arc<dyn Strategy>,
@@ -220,6 +222,7 @@ impl Kind {
             selectable: Vec::new(),
             columns: column::fallback(),
             name_rule: meta::SUBDOMAIN,
+            qualified_finalizers: true,
             allocates: Vec::new(),
             strategy: Arc::new(Generic),
         }

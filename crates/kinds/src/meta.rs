@@ -203,6 +203,17 @@ fn finalizers(finalizers: &Node<'_>, errs: &mut ErrorList) {
     }
 }
 
+/// A finalizer without a domain must be one of the standard ones.
+pub fn qualified_finalizers(finalizers: &Node<'_>, errs: &mut ErrorList) {
+    for finalizer in finalizers.items() {
+        if !finalizer.str().contains('/') && !matches!(finalizer.str(), "kubernetes" | ORPHAN | FOREGROUND) {
+            errs.push(
+                finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified"),
+            );
+        }
+    }
+}
+
 /// An object on its way out takes no new finalizers.
 pub fn no_new_finalizers(new: &Node<'_>, old: &[&str], errs: &mut ErrorList) {
     let mut added: Vec<String> =

@@ -19,6 +19,8 @@ use crate::tree::{Tree, TreeMut, same};
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     pub now: Wall,
+    /// The group and version of the request, e.g. `apps/v1`.
+    pub api_version: &'a str,
     /// Who writes.
     pub user: &'a User,
 }
@@ -92,7 +94,9 @@ impl Kind {
     /// Everything that is wrong with a new object.
     pub fn validate_create(&self, obj: &Value, cx: &Context<'_>) -> ErrorList {
         let root = Node::root(obj);
-        let mut errs = meta::validate(&root.child("metadata"), self.is_namespaced(), self.name_rule);
+        let metadata = root.child("metadata");
+        let mut errs = meta::validate(&metadata, self.is_namespaced(), self.name_rule);
+        self.validate_finalizers(&metadata, &mut errs);
         self.strategy.validate(&root, cx, &mut errs);
         distinct(errs)
     }
@@ -126,6 +130,7 @@ impl Kind {
         let metadata = root.child("metadata");
         let mut errs = meta::validate(&metadata, self.is_namespaced(), meta::PATH_SEGMENT);
         meta::validate_update(&metadata, old.at("metadata"), &mut errs);
+        self.validate_finalizers(&metadata, &mut errs);
         strategy.validate_update(&root, old, cx, &mut errs);
         distinct(errs)
     }
@@ -163,6 +168,12 @@ impl Kind {
     pub fn from_stored(&self, version: &str, obj: &mut Value) {
         if let Some(conversion) = self.version(version).and_then(|version| version.convert) {
             (conversion.from_stored)(obj);
+        }
+    }
+
+    fn validate_finalizers(&self, metadata: &Node<'_>, errs: &mut ErrorList) {
+        if self.qualified_finalizers {
+            meta::qualified_finalizers(&metadata.child("finalizers"), errs);
         }
     }
 
