@@ -336,6 +336,11 @@ impl Message {
         self.by_number.get(number as usize).copied().filter(|&at| at != u16::MAX)
     }
 
+    /// The places in `fields` in ascending protobuf number; fields without one are not among them.
+    pub fn wire_indices(&self) -> impl DoubleEndedIterator<Item = u16> {
+        self.wire_order.iter().copied()
+    }
+
     /// Fields in ascending protobuf number, as upstream's encoder writes them.
     pub fn in_wire_order(&self) -> impl Iterator<Item = &Field> {
         self.wire_order.iter().map(|&i| &self.fields[i as usize])
