@@ -31,6 +31,56 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// What stands between two quotes, with escapes resolved as `strconv.UnquoteChar` does. `None` where it is malformed.
+/// Bytes that are no UTF-8 become the replacement character.
+pub fn unquote_inner(text: &str, quote: char) -> Option<String> {
+    if !text.contains(['\\', quote]) {
+        return Some(text.into());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if c == quote {
+            return None;
+        }
+        rest = &rest[c.len_utf8()..];
+        if c != '\\' {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        let escape = rest.chars().next()?;
+        rest = &rest[escape.len_utf8()..];
+        let number = |rest: &mut &str, length: usize, radix: u32| {
+            let digits = rest.get(..length).filter(|digits| digits.chars().all(|c| c.is_digit(radix)))?;
+            *rest = &rest[length..];
+            u32::from_str_radix(digits, radix).ok()
+        };
+        match escape {
+            'a' => out.push(7),
+            'b' => out.push(8),
+            'f' => out.push(12),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            't' => out.push(b'\t'),
+            'v' => out.push(11),
+            '\\' => out.push(b'\\'),
+            'x' => out.push(u8::try_from(number(&mut rest, 2, 16)?).ok()?),
+            '0'..='7' => {
+                let tail = number(&mut rest, 2, 8)?;
+                out.push(u8::try_from(escape.to_digit(8)? * 64 + tail).ok()?);
+            }
+            'u' | 'U' => {
+                let length = if escape == 'u' { 4 } else { 8 };
+                let c = char::from_u32(number(&mut rest, length, 16)?)?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            other if other == quote => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8_lossy(&out).into_owned())
+}
+
 /// The text of `%#U`: the code point, and the character itself where it can be shown.
 pub fn code_point(c: char) -> String {
     let number = c as u32;
@@ -68,6 +118,61 @@ pub fn float(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
+/// Why a text is not an `int`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtoiError {
+    text: String,
+    reason: &'static str,
+    /// What Go returns beside the error: the bound that was passed, or 0.
+    pub nearest: i64,
+}
+
+impl std::fmt::Display for AtoiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "strconv.Atoi: parsing {}: {}", quote(&self.text), self.reason)
+    }
+}
+
+impl std::error::Error for AtoiError {}
+
+/// `strconv.Atoi`.
+pub fn atoi(text: &str) -> Result<i64, AtoiError> {
+    use std::num::IntErrorKind;
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let (reason, nearest) = match error.kind() {
+            IntErrorKind::PosOverflow => ("value out of range", i64::MAX),
+            IntErrorKind::NegOverflow => ("value out of range", i64::MIN),
+            _ => ("invalid syntax", 0),
+        };
+        AtoiError { text: text.into(), reason, nearest }
+    })
+}
+
+/// A tree as `%v` prints it: `map[a:1 b:[x y]]`.
+pub fn display(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => scalar_number(number),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(display).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let pairs: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key}:{}", display(value))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+    }
+}
+
+/// Numbers of decoded JSON are `int64` where they are written as integers and fit, else `float64`.
+fn scalar_number(number: &serde_json::Number) -> String {
+    match (number.as_i64(), number.as_f64()) {
+        (Some(integer), _) => integer.to_string(),
+        (None, Some(value)) => float(value),
+        (None, None) => number.to_string(),
+    }
+}
+
 /// A tree as `encoding/json` marshals it: no spaces, sorted keys, and `<`, `>`, `&` escaped for HTML.
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
@@ -82,11 +187,52 @@ pub fn json_plain(value: &Value) -> String {
     out
 }
 
+/// As [`json`], over several lines. Empty containers stay on one.
+pub fn json_indented(value: &Value, indent: &str) -> String {
+    let mut out = String::new();
+    write_json_indented(&mut out, value, indent, 0);
+    out
+}
+
 /// One string as `encoding/json` marshals it.
 pub fn json_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     write_json_string(&mut out, text, true);
     out
+}
+
+fn write_json_indented(out: &mut String, value: &Value, indent: &str, depth: usize) {
+    let lines = |out: &mut String,
+                 open: char,
+                 close: char,
+                 count: usize,
+                 line: &mut dyn FnMut(&mut String, usize)| {
+        out.push(open);
+        for i in 0..count {
+            out.push_str(if i > 0 { ",\n" } else { "\n" });
+            out.push_str(&indent.repeat(depth + 1));
+            line(out, i);
+        }
+        out.push('\n');
+        out.push_str(&indent.repeat(depth));
+        out.push(close);
+    };
+    match value {
+        Value::Array(items) if !items.is_empty() => lines(out, '[', ']', items.len(), &mut |out, i| {
+            write_json_indented(out, &items[i], indent, depth + 1);
+        }),
+        Value::Object(fields) if !fields.is_empty() => {
+            let mut fields = fields.iter();
+            lines(out, '{', '}', fields.len(), &mut |out, _| {
+                if let Some((key, value)) = fields.next() {
+                    write_json_string(out, key, true);
+                    out.push_str(": ");
+                    write_json_indented(out, value, indent, depth + 1);
+                }
+            });
+        }
+        value => write_json(out, value, true),
+    }
 }
 
 fn write_json(out: &mut String, value: &Value, html: bool) {

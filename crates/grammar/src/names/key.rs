@@ -11,7 +11,7 @@ const PORT_NAME_MAX_LENGTH: usize = 15;
 /// An environment variable's name under the strict rule.
 pub fn env_var_name(value: &str) -> Complaints {
     let mut complaints = Complaints::new();
-    if !(is_made_of(value, is_data_key) && !value.as_bytes()[0].is_ascii_digit()) {
+    if !is_made_of(value, is_data_key) || value.starts_with(|c: char| c.is_ascii_digit()) {
         complaints.push(regex_error(
             "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit",
             "[-._a-zA-Z][-._a-zA-Z0-9]*",
@@ -66,7 +66,7 @@ pub fn http_header_name(value: &str) -> Complaints {
 
 pub fn c_identifier(value: &str) -> Complaints {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if is_made_of(value, is_word) && !value.as_bytes()[0].is_ascii_digit() {
+    if is_made_of(value, is_word) && !value.starts_with(|c: char| c.is_ascii_digit()) {
         return Complaints::new();
     }
     vec![regex_error(
