@@ -49,8 +49,16 @@ pub(crate) struct Draft {
     pub(crate) stored: Bytes,
     pub(crate) sealed: Option<KeyId>,
     pub(crate) stamp: Option<Stamp>,
-    pub(crate) ttl: Option<Duration>,
+    pub(crate) expiry: Expiry,
     pub(crate) note: Note,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    Never,
+    After(Duration),
+    /// Whatever the version before had.
+    Keep,
 }
 
 /// The entry written, or the one deleted, and the revision that did it.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::SharedClock;
+use base::random::Random;
 
-use crate::backend::{Action, Backend, Draft, Write, Written};
+use crate::backend::{Action, Backend, Draft, Expiry, Write, Written};
 use crate::embedded::{Embedded, MAX_STAMP, Medium};
 use crate::entry::{Annotate, Entry, Put, Revision, Span};
 use crate::error::{OpenError, ReadError, WatchError, WriteError};
+use crate::etcd::{Etcd, EtcdBackend};
 use crate::history::Retention;
 use crate::index::Index;
 use crate::seal::{self, Sealing};
@@ -67,6 +69,13 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let (index, sealing) = options.parts();
         let backend = embedded.open_on(medium, &index, sealing.as_deref())?;
+        Ok(Store::over(index, Box::new(backend), sealing))
+    }
+
+    /// Opens a store on an etcd cluster. It has read all keys when it returns.
+    pub async fn etcd(etcd: &Etcd, options: Options, random: Box<dyn Random>) -> Result<Store, OpenError> {
+        let (index, sealing) = options.parts();
+        let backend = EtcdBackend::open(etcd, index.clone(), sealing.clone(), random).await?;
         Ok(Store::over(index, Box::new(backend), sealing))
     }
 
@@ -180,14 +189,15 @@ impl Store {
         let stale = snapshot.range(&everything, None).filter(|e| sealing.is_stale(&e.key, e.sealed));
         let mut resealed = 0;
         for entry in stale {
-            let now = self.shared.index.clock.wall();
             let again = Put {
                 key: entry.key.clone(),
                 value: entry.value.clone(),
                 stamp: entry.stamp.clone(),
-                ttl: entry.expires.map(|at| at.since(now)),
+                ttl: None,
             };
-            match self.update(again, entry.modified).await {
+            let (key, draft) = self.draft(again)?;
+            let draft = Draft { expiry: Expiry::Keep, ..draft };
+            match self.write(key, Action::Update(draft, entry.modified)).await {
                 Ok(_) => resealed += 1,
                 // Whoever wrote or deleted it meanwhile has done the work.
                 Err(WriteError::Conflict { .. } | WriteError::Missing { .. }) => {}
@@ -238,7 +248,8 @@ impl Store {
             None => (value.clone(), None),
         };
         let note = self.shared.index.annotate(&key, &value);
-        Ok((key, Draft { value, stored, sealed, stamp, ttl, note }))
+        let expiry = ttl.map_or(Expiry::Never, Expiry::After);
+        Ok((key, Draft { value, stored, sealed, stamp, expiry, note }))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Change, Contents, Disk};
 use super::record::{self, Header};
-use crate::backend::{Action, Backend, Pending, Write, Written, decide};
+use crate::backend::{Action, Backend, Expiry, Pending, Write, Written, decide};
 use crate::entry::{Entry, Revision};
 use crate::error::{ReadError, WriteError};
 use crate::history::{Batch, Event};
@@ -200,7 +200,11 @@ impl Thread {
         let header = Header {
             created: current.as_ref().map_or(revision, |current| current.created),
             modified: revision,
-            expires: draft.ttl.map(|ttl| self.index.clock.wall().plus(ttl)),
+            expires: match draft.expiry {
+                Expiry::Never => None,
+                Expiry::After(ttl) => Some(self.index.clock.wall().plus(ttl)),
+                Expiry::Keep => current.as_ref().and_then(|current| current.expires),
+            },
             stamp: draft.stamp,
         };
         let record = record::encode(&header, &draft.stored);
