@@ -79,7 +79,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Digest> {
         let invalid = |what: &str| Error::new(Kind::InvalidName, what);
-        let (name, encoded) = text.split_once(':').ok_or_else(|| invalid("invalid checksum digest format"))?;
+        let (name, encoded) =
+            text.split_once(':').ok_or_else(|| invalid("invalid checksum digest format"))?;
         let name_fits = !name.is_empty()
             && name.split(['.', '+', '_', '-']).all(|part| {
                 !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

@@ -1,5 +1,6 @@
 //! Container images: names, manifests, a content store, layers, pulling, tarballs, and a registry.
 
+pub mod archive;
 pub mod digest;
 pub mod error;
 pub mod layers;

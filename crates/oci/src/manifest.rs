@@ -135,9 +135,10 @@ impl Document {
             fs_layers: Option<serde::de::IgnoredAny>,
         }
         let probe: Probe = parse("manifest", bytes)?;
-        let declared = declared.map(|text| text.split(';').next().unwrap_or(text).trim()).filter(|declared| {
-            media::is_index(declared) || media::is_manifest(declared) || declared.contains("manifest.v1+")
-        });
+        let declared =
+            declared.map(|text| text.split(';').next().unwrap_or(text).trim()).filter(|declared| {
+                media::is_index(declared) || media::is_manifest(declared) || declared.contains("manifest.v1+")
+            });
         if let (Some(own), Some(declared)) = (&probe.media_type, declared)
             && own != declared
         {
@@ -170,7 +171,9 @@ impl Document {
                 let index: Index = parse("index", bytes)?;
                 if index.manifests.len() > MAX_INDEX_ENTRIES {
                     let count = index.manifests.len();
-                    return Err(refused(format!("index names {count} manifests, more than {MAX_INDEX_ENTRIES}")));
+                    return Err(refused(format!(
+                        "index names {count} manifests, more than {MAX_INDEX_ENTRIES}"
+                    )));
                 }
                 Ok(Document::Index(index))
             }
@@ -215,7 +218,11 @@ impl Index {
         const UNDECLARED: u32 = 1000;
         self.manifests
             .iter()
-            .filter(|of| of.media_type.is_empty() || media::is_manifest(&of.media_type) || media::is_index(&of.media_type))
+            .filter(|of| {
+                of.media_type.is_empty()
+                    || media::is_manifest(&of.media_type)
+                    || media::is_index(&of.media_type)
+            })
             .filter_map(|of| Some((of.platform.as_ref().map_or(Some(UNDECLARED), |p| host.rank(p))?, of)))
             .min_by_key(|(rank, _)| *rank)
             .map(|(_, of)| of)
@@ -313,7 +320,9 @@ fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
 }
 
 /// Go encodes empty maps, lists and strings behind pointers as `null`.
-fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
@@ -349,10 +358,18 @@ mod tests {
         );
         check(r#"{"schemaVersion":1,"fsLayers":[]}"#, None, "manifest has schema version 1");
         check(r#"{"config":@D}"#, None, "manifest's schemaVersion");
-        check(r#"{"schemaVersion":2,"config":{"digest":"sha256:00","size":1}}"#, None, "manifest cannot be read");
+        check(
+            r#"{"schemaVersion":2,"config":{"digest":"sha256:00","size":1}}"#,
+            None,
+            "manifest cannot be read",
+        );
         check("[]", None, "manifest cannot be read");
         let many = vec!["@D"; MAX_LAYERS + 1].join(",");
-        check(&format!(r#"{{"schemaVersion":2,"config":@D,"layers":[{many}]}}"#), None, "image has 501 layers");
+        check(
+            &format!(r#"{{"schemaVersion":2,"config":@D,"layers":[{many}]}}"#),
+            None,
+            "image has 501 layers",
+        );
         check(&" ".repeat(MAX_DOCUMENT as usize + 1), None, "manifest has 4194305 bytes");
     }
 

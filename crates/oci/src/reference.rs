@@ -133,7 +133,9 @@ impl FromStr for Reference {
             }));
         };
         if parts.repository.len() > MAX_REPOSITORY {
-            return Err(invalid(format!("repository name must not be more than {MAX_REPOSITORY} characters")));
+            return Err(invalid(format!(
+                "repository name must not be more than {MAX_REPOSITORY} characters"
+            )));
         }
         Ok(Reference {
             domain: parts.domain.to_owned(),
@@ -308,7 +310,12 @@ mod tests {
                 ],
                 Err(error) => {
                     assert_eq!(error.kind(), Kind::InvalidName);
-                    [const { String::new() }; 4].into_iter().chain([error.to_string()]).collect::<Vec<_>>().try_into().unwrap()
+                    [const { String::new() }; 4]
+                        .into_iter()
+                        .chain([error.to_string()])
+                        .collect::<Vec<_>>()
+                        .try_into()
+                        .unwrap()
                 }
             };
             assert_eq!(actual, expected, "{input:?}");

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use crate::error::{IoContext, Result, corrupt, refused};
+use crate::layers::Limits;
 use crate::layers::attributes;
 use crate::layers::tar::{Entry, EntryKind, Reader, read_error};
 use crate::layers::tree::{self, Directory, Tree, c_string, clean, is, is_whiteout, set_opaque, stat};
-use crate::layers::Limits;
 
 const COPY_BUFFER: usize = 128 << 10;
 /// Runs of zeros this long become holes.
@@ -28,15 +28,13 @@ const HARMLESS_DEVICES: [(u32, u32); 7] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9
 /// Unpacks `archive` into the empty directory `into`. `parents` are the trees of the layers below, topmost
 /// first; they are only read. Answers the stream, read up to its archive's end.
 pub(crate) fn apply<R: Read>(archive: R, into: &Path, parents: &[PathBuf], limits: &Limits) -> Result<R> {
-    let mut applier = Applier {
-        tree: Tree::open(into, parents)?,
-        directories: Vec::new(),
-        buffer: vec![0; COPY_BUFFER],
-    };
+    let mut applier =
+        Applier { tree: Tree::open(into, parents)?, directories: Vec::new(), buffer: vec![0; COPY_BUFFER] };
     // Until the archive says otherwise the root looks as it does below.
     match applier.tree.inherited_root() {
         Some(root) => attributes::copy(root, applier.tree.root())?,
-        None => rustix::fs::fchmod(applier.tree.root(), Mode::from_raw_mode(0o755)).during("set the root's mode")?,
+        None => rustix::fs::fchmod(applier.tree.root(), Mode::from_raw_mode(0o755))
+            .during("set the root's mode")?,
     }
     let mut reader = Reader::new(archive);
     let mut entries = 0;
@@ -45,9 +43,9 @@ pub(crate) fn apply<R: Read>(archive: R, into: &Path, parents: &[PathBuf], limit
         if entries > limits.max_entries {
             return Err(refused(format!("layer has more than {} entries", limits.max_entries)));
         }
-        applier.entry(&entry, &mut reader).map_err(|error| {
-            error.context(format!("unpack {:?}", String::from_utf8_lossy(&entry.path)))
-        })?;
+        applier
+            .entry(&entry, &mut reader)
+            .map_err(|error| error.context(format!("unpack {:?}", String::from_utf8_lossy(&entry.path))))?;
     }
     applier.set_directory_times()?;
     reader.into_inner()
@@ -141,7 +139,12 @@ impl Applier {
         Ok(())
     }
 
-    fn make_file<R: Read>(&mut self, entry: &Entry, path: &tree::Clean, reader: &mut Reader<R>) -> Result<()> {
+    fn make_file<R: Read>(
+        &mut self,
+        entry: &Entry,
+        path: &tree::Clean,
+        reader: &mut Reader<R>,
+    ) -> Result<()> {
         let directory = self.vacate(path)?;
         let mut file = create_file(&directory, &path.name)?;
         match &entry.sparse {
@@ -237,7 +240,9 @@ impl Applier {
             Some((parent, of)) if is(&of, FileType::RegularFile) => {
                 tree::openat2(parent, &real, OFlags::RDONLY).during("open a hard link's target")?
             }
-            _ => return Err(refused(format!("hard link to {:?}, which does not exist in the image", shown()))),
+            _ => {
+                return Err(refused(format!("hard link to {:?}, which does not exist in the image", shown())));
+            }
         };
         let times = times_of(&source)?;
         let mut file = create_file(&directory, &target.name)?;
@@ -268,7 +273,8 @@ impl Applier {
             Some(kind) => {
                 let device = rustix::fs::makedev(entry.major, entry.minor);
                 let mode = Mode::from_raw_mode(entry.mode & 0o777);
-                rustix::fs::mknodat(&directory.fd, name.as_c_str(), kind, mode, device).during("create a node")?;
+                rustix::fs::mknodat(&directory.fd, name.as_c_str(), kind, mode, device)
+                    .during("create a node")?;
             }
         }
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
@@ -276,7 +282,8 @@ impl Applier {
             .during("set an owner")?;
         if kind.is_some() {
             let mode = Mode::from_raw_mode(entry.mode);
-            rustix::fs::chmodat(&directory.fd, name.as_c_str(), mode, AtFlags::empty()).during("set a mode")?;
+            rustix::fs::chmodat(&directory.fd, name.as_c_str(), mode, AtFlags::empty())
+                .during("set a mode")?;
         }
         let place = tree::through_proc(directory.fd.as_fd(), &path.name);
         for (name, value) in &entry.xattrs {
@@ -319,7 +326,8 @@ fn make_whiteout(directory: &Directory, name: &[u8]) -> Result<()> {
 
 fn open_entry(directory: &Directory, name: &[u8]) -> Result<OwnedFd> {
     let flags = tree::DIRECTORY | OFlags::NOFOLLOW;
-    rustix::fs::openat(&directory.fd, c_string(name)?.as_c_str(), flags, Mode::empty()).during("open a directory")
+    rustix::fs::openat(&directory.fd, c_string(name)?.as_c_str(), flags, Mode::empty())
+        .during("open a directory")
 }
 
 fn create_file(directory: &Directory, name: &[u8]) -> Result<File> {

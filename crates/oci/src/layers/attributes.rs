@@ -55,7 +55,8 @@ pub(crate) fn copy(from: impl AsFd, to: impl AsFd) -> Result<()> {
             continue;
         }
         let mut value = vec![0; MAX_VALUE];
-        let length = rustix::fs::fgetxattr(&from, name, &mut value[..]).during("read an extended attribute")?;
+        let length =
+            rustix::fs::fgetxattr(&from, name, &mut value[..]).during("read an extended attribute")?;
         set(&to, name, &value[..length])?;
     }
     Ok(())

@@ -4,46 +4,76 @@ use std::cell::Cell;
 use std::io::{self, BufReader, Cursor, Read};
 use std::rc::Rc;
 
-use crate::error::{Error, Kind, Result, refused};
+use crate::error::{Error, IoContext, Kind, Result, refused};
 use crate::layers::Limits;
+use crate::manifest::media;
 
 const BUFFER: usize = 128 << 10;
 /// The largest window a zstd stream may demand: 128 MiB, the format's recommended maximum for decoders.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
+const MAGIC: u64 = 6;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z'];
 
-/// The plain bytes of a layer. Reading fails once they exceed what `limits` allow.
-pub(crate) fn open<'a>(mut source: impl Read + 'a, limits: &Limits) -> Result<Box<dyn Read + 'a>> {
-    let mut magic = [0; 6];
-    let mut filled = 0;
-    while filled < magic.len() {
-        match source.read(&mut magic[filled..]).map_err(super::tar::read_error)? {
-            0 => break,
-            n => filled += n,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn layer_media_type(self) -> &'static str {
+        match self {
+            Compression::None => media::OCI_LAYER,
+            Compression::Gzip => media::OCI_LAYER_GZIP,
+            Compression::Zstd => media::OCI_LAYER_ZSTD,
         }
     }
-    let magic = &magic[..filled];
+}
+
+/// How the bytes at the beginning of `source` are compressed.
+pub(crate) fn compression(source: &mut impl Read) -> Result<Compression> {
+    sniff(source).map(|(compression, _)| compression)
+}
+
+/// The plain bytes of a layer or archive. Reading fails once they exceed what `limits` allow.
+pub(crate) fn plain_reader<'a>(mut source: impl Read + 'a, limits: &Limits) -> Result<Box<dyn Read + 'a>> {
+    let (compression, magic) = sniff(&mut source)?;
     let consumed = Rc::new(Cell::new(0));
-    let whole = Cursor::new(magic.to_vec()).chain(source);
-    let input = BufReader::with_capacity(BUFFER, Counted { inner: whole, count: Rc::clone(&consumed) });
-    let plain: Box<dyn Read + 'a> = if magic.starts_with(GZIP) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(input))
-    } else if magic.starts_with(ZSTD) || is_skippable_frame(magic) {
-        let mut decoder =
-            zstd::stream::read::Decoder::with_buffer(input).map_err(|error| Error::io("start zstd", error))?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|error| Error::io("start zstd", error))?;
-        Box::new(decoder)
+    let counted = Counted { inner: Cursor::new(magic).chain(source), count: Rc::clone(&consumed) };
+    let input = BufReader::with_capacity(BUFFER, counted);
+    let inner: Box<dyn Read + 'a> = match compression {
+        Compression::None => Box::new(input),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).during("start zstd")?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).during("start zstd")?;
+            Box::new(decoder)
+        }
+    };
+    let packed = compression != Compression::None;
+    Ok(Box::new(Limited { inner, consumed, produced: 0, limits: limits.clone(), packed }))
+}
+
+fn sniff(source: &mut impl Read) -> Result<(Compression, Vec<u8>)> {
+    let mut magic = Vec::new();
+    source.take(MAGIC).read_to_end(&mut magic).map_err(super::tar::read_error)?;
+    let compression = if magic.starts_with(GZIP) {
+        Compression::Gzip
+    } else if magic.starts_with(ZSTD) || is_skippable_frame(&magic) {
+        Compression::Zstd
     } else if magic.starts_with(XZ) || magic.starts_with(BZIP2) {
         let name = if magic.starts_with(XZ) { "xz" } else { "bzip2" };
-        return Err(Error::new(Kind::Unsupported, format!("layer is compressed with {name}; gzip and zstd are supported")));
+        let message = format!("layer is compressed with {name}; gzip and zstd are supported");
+        return Err(Error::new(Kind::Unsupported, message));
     } else {
-        return Ok(Box::new(Limited { inner: input, consumed, produced: 0, limits: limits.clone(), packed: false }));
+        Compression::None
     };
-    Ok(Box::new(Limited { inner: plain, consumed, produced: 0, limits: limits.clone(), packed: true }))
+    Ok((compression, magic))
 }
 
 /// zstd allows frames of metadata before the data.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use mount::{MountOptions, Overlay, RootFs};
 
+pub(crate) use decompress::{compression, plain_reader};
 pub(crate) use merge::merge;
 
 use crate::digest::{Digest, Hashing};
@@ -38,7 +39,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_layer_bytes: 256 << 30, max_entries: 4_000_000, max_ratio: 250, ratio_free_bytes: 1 << 30 }
+        Limits {
+            max_layer_bytes: 256 << 30,
+            max_entries: 4_000_000,
+            max_ratio: 250,
+            ratio_free_bytes: 1 << 30,
+        }
     }
 }
 
@@ -85,12 +91,18 @@ impl Store {
         self.path("layers").join(layer_name(chain_id)).join("fs")
     }
 
-    fn unpack_into(&self, partial: &Path, layer: &Descriptor, diff_id: &Digest, parents: &[PathBuf]) -> Result<()> {
+    fn unpack_into(
+        &self,
+        partial: &Path,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        parents: &[PathBuf],
+    ) -> Result<()> {
         let limits = &self.options().limits;
         let tree = partial.join("fs");
         create_private(&tree)?;
         let blob = self.open_blob(&layer.digest)?;
-        let plain = Hashing::new(decompress::open(blob, limits)?, diff_id.algorithm());
+        let plain = Hashing::new(plain_reader(blob, limits)?, diff_id.algorithm());
         let (actual, _, _) = apply::apply(plain, &tree, parents, limits)?.finish();
         if actual != *diff_id {
             return Err(corrupt(format!("wrong diff id calculated on extraction {actual:?}")));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 
 use crate::error::{Error, IoContext, Kind, Result};
@@ -118,14 +118,12 @@ impl Overlay {
         }
         let staging = tempdir()?;
         let data = std::ffi::CString::new(data).expect("paths contain no zero byte");
-        let mounted = rustix::mount::mount("overlay", &staging.0, "overlay", MountFlags::empty(), data.as_c_str());
+        let mounted =
+            rustix::mount::mount("overlay", &staging.0, "overlay", MountFlags::empty(), data.as_c_str());
         mounted.map_err(|error| self.failure(error))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let cloned = rustix::mount::mount_change(
-            &staging.0,
-            MountPropagationFlags::PRIVATE,
-        )
-        .and_then(|()| rustix::mount::open_tree(CWD, &staging.0, flags));
+        let cloned = rustix::mount::mount_change(&staging.0, MountPropagationFlags::PRIVATE)
+            .and_then(|()| rustix::mount::open_tree(CWD, &staging.0, flags));
         rustix::mount::unmount(&staging.0, UnmountFlags::DETACH).at("unmount", &staging.0)?;
         let tree = cloned.at("clone the mount at", &staging.0)?;
         set_attributes(&tree, options).at("mount", &staging.0)?;
@@ -152,9 +150,10 @@ impl Overlay {
             _ => None,
         };
         match hint {
-            Some(hint) => {
-                Error::new(Kind::Unsupported, format!("mount overlay: {hint} ({error}); snapshotter \"copy\" does without"))
-            }
+            Some(hint) => Error::new(
+                Kind::Unsupported,
+                format!("mount overlay: {hint} ({error}); snapshotter \"copy\" does without"),
+            ),
             None => Error::io(format!("mount overlay of {} layers", self.lower.len()), error.into()),
         }
     }

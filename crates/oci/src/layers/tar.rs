@@ -65,7 +65,10 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry, or `None` at the archive's end.
-    #[expect(clippy::should_implement_trait, reason = "each entry borrows the stream, as no iterator can say")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each entry borrows the stream, as no iterator can say"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
         for _ in 0..=MAX_EXTENSIONS_PER_ENTRY {
@@ -113,7 +116,9 @@ impl<R: Read> Reader<R> {
         if block.iter().all(|&b| b == 0) {
             self.finished = true;
             return match self.block()? {
-                Some(second) if second.iter().any(|&b| b != 0) => Err(corrupt("tar: data after a zero block")),
+                Some(second) if second.iter().any(|&b| b != 0) => {
+                    Err(corrupt("tar: data after a zero block"))
+                }
                 _ => Ok(None),
             };
         }
@@ -204,13 +209,17 @@ impl<R: Read> Reader<R> {
         self.begin_data(entry.size);
         let sparse = match (block[156], extended.sparse) {
             (b'S', _) => {
-                let real_size = field(483, 495, "sparse size").and_then(|n| to_u64(n).ok_or_else(|| bad("sparse size")))?;
+                let real_size = field(483, 495, "sparse size")
+                    .and_then(|n| to_u64(n).ok_or_else(|| bad("sparse size")))?;
                 Some(Sparse { pieces: self.old_sparse_map(block)?, real_size })
             }
-            (_, Some(of)) if of.in_data => {
-                Some(Sparse { pieces: self.sparse_map_in_data()?, real_size: of.real_size.ok_or_else(|| bad("sparse size"))? })
+            (_, Some(of)) if of.in_data => Some(Sparse {
+                pieces: self.sparse_map_in_data()?,
+                real_size: of.real_size.ok_or_else(|| bad("sparse size"))?,
+            }),
+            (_, Some(of)) => {
+                Some(Sparse { pieces: of.pieces, real_size: of.real_size.ok_or_else(|| bad("sparse size"))? })
             }
-            (_, Some(of)) => Some(Sparse { pieces: of.pieces, real_size: of.real_size.ok_or_else(|| bad("sparse size"))? }),
             (_, None) => None,
         };
         if let Some(sparse) = sparse {

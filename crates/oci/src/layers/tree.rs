@@ -121,7 +121,10 @@ impl Tree {
                 Some(found) if is(&found, FileType::Symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(refused(format!("layer entry below {:?}: too many levels of symbolic links", shown())));
+                        return Err(refused(format!(
+                            "layer entry below {:?}: too many levels of symbolic links",
+                            shown()
+                        )));
                     }
                     let target = rustix::fs::readlinkat(&current, c_string(&part)?, Vec::new())
                         .during("read a layer's symbolic link")?;
@@ -160,9 +163,9 @@ impl Tree {
 
     /// The directory of this path in the layers below.
     pub(crate) fn inherited_directory(&self, real: &[u8]) -> Option<OwnedFd> {
-        self.inherited(real).filter(|(_, of)| is(of, FileType::Directory)).and_then(|(parent, _)| {
-            openat2(parent, real, DIRECTORY).ok()
-        })
+        self.inherited(real)
+            .filter(|(_, of)| is(of, FileType::Directory))
+            .and_then(|(parent, _)| openat2(parent, real, DIRECTORY).ok())
     }
 
     /// What the layers below show at a path (without links on the way), and in which tree it lies.
@@ -176,7 +179,9 @@ impl Tree {
                     partial.push(b'/');
                 }
                 partial.extend_from_slice(part);
-                let Ok(fd) = openat2(parent.as_fd(), &partial, OFlags::PATH | OFlags::NOFOLLOW) else { break };
+                let Ok(fd) = openat2(parent.as_fd(), &partial, OFlags::PATH | OFlags::NOFOLLOW) else {
+                    break;
+                };
                 let Ok(found) = rustix::fs::fstat(&fd) else { break };
                 if is_whiteout(&found) {
                     return None;
@@ -291,7 +296,8 @@ pub(crate) fn c_string(name: &[u8]) -> Result<CString> {
 
 fn mkdir(at: &OwnedFd, name: &[u8], like: Option<&OwnedFd>) -> Result<()> {
     let name = c_string(name)?;
-    rustix::fs::mkdirat(at, name.as_c_str(), Mode::from_raw_mode(0o755)).during("create a layer's directory")?;
+    rustix::fs::mkdirat(at, name.as_c_str(), Mode::from_raw_mode(0o755))
+        .during("create a layer's directory")?;
     let fd = rustix::fs::openat(at, name.as_c_str(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
         .during("open a layer's directory")?;
     match like {
@@ -322,8 +328,10 @@ mod tests {
             ("/../etc", None),
         ] {
             let cleaned = clean(path.as_bytes()).ok();
-            let expected = expected
-                .map(|(parent, name)| Clean { parent: parent.as_bytes().to_vec(), name: name.as_bytes().to_vec() });
+            let expected = expected.map(|(parent, name)| Clean {
+                parent: parent.as_bytes().to_vec(),
+                name: name.as_bytes().to_vec(),
+            });
             assert_eq!(cleaned, expected, "{path}");
         }
     }

@@ -149,6 +149,11 @@ impl Ingest {
         Ok(())
     }
 
+    /// The digest of what was written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Forgets what was written, for a server that cannot continue.
     pub fn restart(&mut self) -> Result<()> {
         let lock = self.lock.as_ref().expect("an ingest has its file until it is committed");
@@ -163,7 +168,7 @@ impl Ingest {
 
     /// Finishes content of any digest.
     pub fn commit(mut self) -> Result<(Digest, u64)> {
-        let digest = self.hasher.clone().finish();
+        let digest = self.digest();
         let size = self.offset;
         self.install(&digest)?;
         Ok((digest, size))
@@ -176,9 +181,12 @@ impl Ingest {
             self.hasher = Hasher::new(expected.algorithm());
             self.rehash()?;
         }
-        let actual = self.hasher.clone().finish();
+        let actual = self.digest();
         if actual != *expected {
-            return Err(corrupt(format!("unexpected digest of {} bytes: got {actual}, expected {expected}", self.offset)));
+            return Err(corrupt(format!(
+                "unexpected digest of {} bytes: got {actual}, expected {expected}",
+                self.offset
+            )));
         }
         self.install(expected)
     }
@@ -220,9 +228,11 @@ impl Ingest {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ingest::write(self, bytes).map_err(|error| match error.io_source().and_then(|of| of.raw_os_error()) {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::other(error),
+        Ingest::write(self, bytes).map_err(|error| {
+            match error.io_source().and_then(|of| of.raw_os_error()) {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::other(error),
+            }
         })?;
         Ok(bytes.len())
     }

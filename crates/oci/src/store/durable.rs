@@ -15,7 +15,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let temporary = directory.join(format!(".tmp-{}-{n}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -37,9 +38,7 @@ pub(crate) fn fsync_dir(directory: &Path) -> Result<()> {
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<io::Result<Vec<u8>>> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
-        Ok(n) if n as u64 > limit => {
-            Err(corrupt(format!("{} is larger than {limit} bytes", path.display())))
-        }
+        Ok(n) if n as u64 > limit => Err(corrupt(format!("{} is larger than {limit} bytes", path.display()))),
         Ok(_) => Ok(Ok(bytes)),
         Err(error) => Ok(Err(error)),
     }

@@ -74,7 +74,9 @@ impl Store {
     fn unneeded(&self, policy: &Policy) -> Result<Vec<Image>> {
         let held: BTreeSet<Digest> = self.holders()?.into_iter().map(|of| of.image).collect();
         let now = self.now();
-        let idle = |image: &Image| Duration::from_secs(now.saturating_sub(image.used.max(image.pulled)).max(0) as u64);
+        let idle = |image: &Image| {
+            Duration::from_secs(now.saturating_sub(image.used.max(image.pulled)).max(0) as u64)
+        };
         let mut candidates = self.images()?;
         candidates.retain(|image| {
             let used = image.pinned || held.contains(&image.id) || policy.in_use.contains(&image.id);
@@ -120,7 +122,9 @@ impl Store {
         live.insert(digest.clone());
         let document = match self.document(digest) {
             Ok(document) => document,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Refused) => return Ok(()),
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Refused) => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         for child in document.children() {
@@ -168,7 +172,11 @@ impl Store {
     }
 
     /// Moves dead layers into the trash and answers where they lie there.
-    fn detach_layers(&self, live: &BTreeSet<Digest>, collected: &mut Collected) -> Result<Vec<std::path::PathBuf>> {
+    fn detach_layers(
+        &self,
+        live: &BTreeSet<Digest>,
+        collected: &mut Collected,
+    ) -> Result<Vec<std::path::PathBuf>> {
         let mut doomed = Vec::new();
         for path in entries(&self.path("layers"))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

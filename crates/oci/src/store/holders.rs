@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Kind, Result, corrupt};
 use crate::layers::{Overlay, RootFs};
-use crate::store::{Image, Snapshotter, Store, Usage, create_private, durable, entries, fsync_dir, read_limited, remove_file, set_mode};
+use crate::store::{
+    Image, Snapshotter, Store, Usage, create_private, durable, entries, fsync_dir, read_limited, remove_file,
+    set_mode,
+};
 
 const MAX_HOLDER: u64 = 256 << 10;
 const MAX_OWNER: usize = 200;
@@ -38,8 +41,13 @@ impl Store {
     pub fn hold(&self, owner: &str, image: &Image, access: Access) -> Result<RootFs> {
         check_owner(owner)?;
         let copied = self.options().snapshotter == Snapshotter::Copy && access == Access::Writable;
-        let holder =
-            Holder { owner: owner.to_owned(), image: image.id.clone(), access, chain: image.config.chain_ids(), copied };
+        let holder = Holder {
+            owner: owner.to_owned(),
+            image: image.id.clone(),
+            access,
+            chain: image.config.chain_ids(),
+            copied,
+        };
         {
             let _shared = self.lock_shared()?;
             if let Some(known) = self.holder(owner)? {
@@ -174,7 +182,10 @@ fn read_holder(path: &std::path::Path) -> Result<Option<Holder>> {
 fn check_owner(owner: &str) -> Result<()> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if owner.is_empty() || owner.len() > MAX_OWNER || owner.starts_with('.') || !owner.bytes().all(fits) {
-        return Err(Error::new(Kind::Config, format!("{owner:?} cannot hold an image: not a plain identifier")));
+        return Err(Error::new(
+            Kind::Config,
+            format!("{owner:?} cannot hold an image: not a plain identifier"),
+        ));
     }
     Ok(())
 }

@@ -96,8 +96,11 @@ impl Store {
             && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let records = self.records()?;
         let by_id = |records: &[Record]| -> Result<Option<Digest>> {
-            let mut ids: Vec<_> =
-                records.iter().map(|of| &of.config).filter(|id| hex_like && id.hex().starts_with(prefix)).collect();
+            let mut ids: Vec<_> = records
+                .iter()
+                .map(|of| &of.config)
+                .filter(|id| hex_like && id.hex().starts_with(prefix))
+                .collect();
             ids.sort();
             ids.dedup();
             match ids[..] {
@@ -130,7 +133,8 @@ impl Store {
         let (manifest_digest, manifest) = self.select_manifest(target, platform)?;
         let config = self.image_config(&manifest)?;
         for layer in &manifest.layers {
-            let size = self.blob_size(&layer.digest).map_err(|error| error.context(format!("image {name}")))?;
+            let size =
+                self.blob_size(&layer.digest).map_err(|error| error.context(format!("image {name}")))?;
             if size != layer.size {
                 let message = format!(
                     "image {name}: layer {} has {size} bytes, its manifest says {}",
@@ -193,7 +197,8 @@ impl Store {
                 Document::Index(index) => match index.select(platform) {
                     Some(entry) => digest = entry.digest.clone(),
                     None => {
-                        let message = format!("no match for platform in manifest {digest}: not found: {platform}");
+                        let message =
+                            format!("no match for platform in manifest {digest}: not found: {platform}");
                         return Err(not_found(message));
                     }
                 },
@@ -261,7 +266,8 @@ impl Store {
             return Err(corrupt(format!("{} is an index, not an image", record.manifest)));
         };
         let config = self.image_config(&manifest)?;
-        let size = bytes.len() as u64 + manifest.config.size + manifest.layers.iter().map(|of| of.size).sum::<u64>();
+        let size =
+            bytes.len() as u64 + manifest.config.size + manifest.layers.iter().map(|of| of.size).sum::<u64>();
         Ok(Image {
             id: record.config.clone(),
             manifest: record.manifest.clone(),

@@ -99,7 +99,10 @@ impl std::str::FromStr for Snapshotter {
         match name {
             "overlay" => Ok(Snapshotter::Overlay),
             "copy" => Ok(Snapshotter::Copy),
-            _ => Err(Error::new(Kind::Config, format!("unknown snapshotter {name:?}: use \"overlay\" or \"copy\""))),
+            _ => Err(Error::new(
+                Kind::Config,
+                format!("unknown snapshotter {name:?}: use \"overlay\" or \"copy\""),
+            )),
         }
     }
 }
@@ -110,9 +113,21 @@ impl Store {
         let root = root.into();
         let fresh = !root.join("format").exists();
         create_private(&root)?;
-        for name in
-            ["blobs/sha256", "blobs/sha384", "blobs/sha512", "ingest", "images", "layers", "unpacking", "holders", "snapshots", "leases", "repositories", "trash", "empty"]
-        {
+        for name in [
+            "blobs/sha256",
+            "blobs/sha384",
+            "blobs/sha512",
+            "ingest",
+            "images",
+            "layers",
+            "unpacking",
+            "holders",
+            "snapshots",
+            "leases",
+            "repositories",
+            "trash",
+            "empty",
+        ] {
             create_private(&root.join(name))?;
         }
         // The empty directory stands in for a missing lower layer and shows through as a container's root.
