@@ -102,7 +102,7 @@ pub fn is_print(c: char) -> bool {
     }
 }
 
-/// The text of `%v` for a `float64`.
+/// The text of `%v` for a `float64`: an exponent from a million on.
 pub fn float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -111,7 +111,7 @@ pub fn float(value: f64) -> String {
         return if value < 0.0 { "-Inf".into() } else { "+Inf".into() };
     }
     let (digits, exponent) = shortest(value);
-    if (-4..21).contains(&exponent) {
+    if (-4..=5).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -173,7 +173,7 @@ fn scalar_number(number: &serde_json::Number) -> String {
     }
 }
 
-/// A tree as `encoding/json` marshals it: no spaces, sorted keys, and `<`, `>`, `&` escaped for HTML.
+/// A decoded tree as `encoding/json` marshals it again: no spaces, sorted keys, and `<`, `>`, `&` escaped for HTML.
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
     write_json(&mut out, value, true);
@@ -239,8 +239,8 @@ fn write_json(out: &mut String, value: &Value, html: bool) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() => out.push_str(&json_float(float)),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (None, Some(value)) => out.push_str(&json_float(value)),
             _ => push(out, format_args!("{number}")),
         },
         Value::String(text) => write_json_string(out, text, html),
@@ -289,7 +289,7 @@ fn write_json_string(out: &mut String, text: &str, html: bool) {
     out.push('"');
 }
 
-/// JSON switches to an exponent later than `%v` does, and writes it without a leading zero when negative.
+/// JSON switches to an exponent much later than `%v` does, and writes it without a leading zero when negative.
 pub(crate) fn json_float(value: f64) -> String {
     let (digits, exponent) = shortest(value);
     match exponent {
@@ -334,7 +334,8 @@ mod tests {
         check(0.0, "0", "0");
         check(-0.0, "-0", "-0");
         check(1.5, "1.5", "1.5");
-        check(1e20, "100000000000000000000", "100000000000000000000");
+        check(123456.75, "123456.75", "123456.75");
+        check(1e20, "1e+20", "100000000000000000000");
         check(1e21, "1e+21", "1e+21");
         check(1.25e-5, "1.25e-05", "0.0000125");
         check(-1.25e-7, "-1.25e-07", "-1.25e-7");

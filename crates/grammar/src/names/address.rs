@@ -115,7 +115,9 @@ pub fn interface_address(path: &Path<'_>, value: &str) -> ErrorList {
         return field::invalid(path, value, detail).into();
     };
     let address = unmap(cidr.address);
-    let prefix = if address.is_ipv4() && cidr.prefix > 32 { cidr.prefix - 96 } else { cidr.prefix };
+    // A mapped address with a prefix shorter than the mapping gets a negative length, and so is never canonical.
+    let prefix = i32::from(cidr.prefix);
+    let prefix = if address.is_ipv4() && prefix > 32 { prefix - 96 } else { prefix };
     canonical(path, value, &format!("{address}/{prefix}"))
 }
 

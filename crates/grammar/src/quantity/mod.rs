@@ -108,11 +108,12 @@ impl Quantity {
         self.scaled_value(MILLI)
     }
 
-    /// The amount in units of `10^scale`, rounded away from zero. What does not fit is 0, or for amounts beyond the
-    /// fast path its low 64 bits, as upstream has it; check [`Quantity::value`] first where that matters.
+    /// The amount in units of `10^scale`, rounded away from zero. What does not fit gives upstream's number, which is
+    /// meaningless; check [`Quantity::value`] first where that matters.
     pub fn scaled_value(&self, scale: i32) -> i64 {
         match &self.amount {
-            Amount::Small { value, scale: own } => rescale(*value, *own, scale).unwrap_or(0),
+            Amount::Small { value, scale: own } => rescale(*value, *own, scale)
+                .unwrap_or_else(|| overflowed(*value, i64::from(*own) - i64::from(scale))),
             Amount::Big(big) => big.scaled_value(scale),
         }
     }
@@ -306,6 +307,15 @@ fn rescale(value: i64, from: i32, to: i32) -> Option<i64> {
         return Some(round_away(value, -shift).0);
     }
     10_i64.checked_pow(u32::try_from(shift).ok()?)?.checked_mul(value)
+}
+
+/// What upstream returns for `value × 10^places` when that is too large: the low 64 bits where it multiplies once, 0
+/// where it multiplies step by step.
+fn overflowed(value: i64, places: i64) -> i64 {
+    match places {
+        1..=3 | 6 | 9 if value != i64::MIN => value.wrapping_mul(10_i64.pow(places as u32)),
+        _ => 0,
+    }
 }
 
 /// `value ÷ 10^places`, rounded away from zero, and whether that was exact.

@@ -118,15 +118,21 @@ pub fn short_human_duration(nanos: i64) -> String {
     if let Some(text) = about_now(nanos) {
         return text;
     }
-    let seconds = nanos / SECOND as i64;
-    let (minutes, hours) = (seconds / 60, seconds / 3600);
-    match () {
-        () if seconds < 60 => format!("{seconds}s"),
-        () if minutes < 60 => format!("{minutes}m"),
-        () if hours < 24 => format!("{hours}h"),
-        () if hours < 24 * 365 => format!("{}d", hours / 24),
-        () => format!("{}y", hours / 24 / 365),
+    let (seconds, minutes) = (count(nanos, SECOND) as i64, count(nanos, MINUTE) as i64);
+    let exact_hours = count(nanos, HOUR);
+    match exact_hours as i64 {
+        _ if seconds < 60 => format!("{seconds}s"),
+        _ if minutes < 60 => format!("{minutes}m"),
+        hours if hours < 24 => format!("{hours}h"),
+        hours if hours < 24 * 365 => format!("{}d", hours / 24),
+        _ => format!("{}y", (exact_hours / 24.0 / 365.0) as i64),
     }
+}
+
+/// In floating point, as upstream counts here: a nanosecond short of a year is a year.
+fn count(nanos: i64, unit: u64) -> f64 {
+    let unit = unit as i64;
+    (nanos / unit) as f64 + (nanos % unit) as f64 / unit as f64
 }
 
 /// Two machines' clocks may differ by a second or two; an age further below zero makes no sense.
@@ -155,10 +161,9 @@ fn unit(name: &str) -> Option<u64> {
 fn share(fraction: &str, unit: u64) -> u64 {
     let (mut digits, mut scale) = (0_u64, 1.0);
     for byte in fraction.bytes() {
-        let next = digits * 10 + u64::from(byte - b'0');
-        if digits > (LIMIT - 1) / 10 || next > LIMIT {
-            break;
-        }
+        // What no longer fits is too small to matter.
+        let next = digits.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(byte - b'0')));
+        let Some(next) = next.filter(|next| *next <= LIMIT) else { break };
         digits = next;
         scale *= 10.0;
     }
