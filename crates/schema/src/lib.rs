@@ -8,12 +8,14 @@
 //! parsed once on first use.
 
 mod names;
+pub mod structural;
 mod table;
 mod text;
-
-pub use text::builtin;
+mod tree;
 
 pub use table::{
     Cardinality, Default, Field, Form, ListType, MapType, Message, MessageId, Omit, PatchStrategy, Resource,
     Scalar, Scope, Subresource, Table, Type,
 };
+pub use text::builtin;
+pub use tree::{default, drop_nulls, prune};

@@ -6,7 +6,7 @@
 use crate::table::Field;
 
 /// The names that one message answers to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     /// A power of two of places, at least half of them `FREE`. A field's index, or past those, one in `inlined`.
     slots: Box<[u16]>,

@@ -27,7 +27,7 @@ impl std::default::Default for MessageId {
 }
 
 /// One object shape: a Go struct, or one of the types whose JSON form is not an object.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     /// The protobuf name, e.g. `k8s.io.api.core.v1.PodSpec`.
     pub name: Box<str>,
@@ -43,8 +43,10 @@ pub struct Message {
     pub atomic: bool,
     /// The type registers as a kind of this group, version and kind.
     pub kinds: Vec<(Box<str>, Box<str>, Box<str>)>,
-    /// A CRD's `x-kubernetes-preserve-unknown-fields`.
+    /// A CRD's `x-kubernetes-preserve-unknown-fields`. Without it, even a `Form::Any` keeps no fields of objects.
     pub preserve_unknown: bool,
+    /// A CRD's `additionalProperties` without a schema: other keys stay, though objects below them lose their fields.
+    pub open: bool,
     /// A CRD's `x-kubernetes-embedded-resource`.
     pub embedded_resource: bool,
 }
@@ -80,7 +82,7 @@ pub enum Form {
 }
 
 /// One field of a message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Field {
     /// The JSON name; empty for an inlined struct.
     pub json: Box<str>,
@@ -106,6 +108,10 @@ pub struct Field {
     /// Strategic merge's merge key.
     pub merge_key: Option<Box<str>>,
     pub default: Option<Default>,
+    /// Null is a value of its own as an item or a map's value.
+    pub item_nullable: bool,
+    /// What a null becomes as an item or a map's value.
+    pub item_default: Option<Default>,
     /// Known values of an enumerated string.
     pub values: Vec<Box<str>>,
     pub immutable: bool,

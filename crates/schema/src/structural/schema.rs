@@ -1,0 +1,284 @@
+//! A CRD's schema as it was written, before anything judges it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// One node of an OpenAPI v3 schema, with what upstream understands of it.
+///
+/// Absent texts are empty, as upstream makes no difference between the two.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Schema {
+    /// The JSON type: `object`, `array`, `string`, `integer`, `number` or `boolean`.
+    pub kind: String,
+    pub format: String,
+    pub title: String,
+    pub description: String,
+    pub default: Option<Value>,
+    pub example: Option<Value>,
+    pub external_docs: Option<Value>,
+    pub nullable: bool,
+
+    pub properties: BTreeMap<String, Schema>,
+    pub additional_properties: Option<Additional>,
+    pub items: Option<Items>,
+
+    pub maximum: Option<f64>,
+    pub exclusive_maximum: bool,
+    pub minimum: Option<f64>,
+    pub exclusive_minimum: bool,
+    pub multiple_of: Option<f64>,
+    pub max_length: Option<i64>,
+    pub min_length: Option<i64>,
+    pub pattern: String,
+    pub max_items: Option<i64>,
+    pub min_items: Option<i64>,
+    pub unique_items: bool,
+    pub max_properties: Option<i64>,
+    pub min_properties: Option<i64>,
+    pub required: Vec<String>,
+    pub values: Vec<Value>,
+    pub all_of: Vec<Schema>,
+    pub any_of: Vec<Schema>,
+    pub one_of: Vec<Schema>,
+    pub not: Option<Box<Schema>>,
+
+    pub preserve_unknown: Option<bool>,
+    pub embedded_resource: bool,
+    pub int_or_string: bool,
+    pub list_type: Option<String>,
+    pub list_map_keys: Vec<String>,
+    pub map_type: Option<String>,
+    pub rules: Vec<Rule>,
+
+    /// What JSON Schema has and Kubernetes refuses.
+    pub refused: Refused,
+}
+
+/// Keywords that are read only to be refused by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Refused {
+    pub id: String,
+    pub schema: String,
+    pub reference: Option<String>,
+    pub pattern_properties: bool,
+    pub dependencies: Option<BTreeMap<String, Option<Schema>>>,
+    pub additional_items: bool,
+    pub definitions: BTreeMap<String, Schema>,
+}
+
+/// `additionalProperties`: whether other keys are allowed, and their schema where it was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Additional {
+    Allowed(bool),
+    Schema(Box<Schema>),
+}
+
+/// `items`: one schema for all, or a list of schemas by position, which is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Items {
+    One(Box<Schema>),
+    Each(Vec<Schema>),
+}
+
+/// One entry of `x-kubernetes-validations`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    pub rule: String,
+    pub message: String,
+    pub message_expression: String,
+    pub reason: Option<String>,
+    pub field_path: String,
+    pub optional_old_self: Option<bool>,
+}
+
+impl Schema {
+    /// Reads a `JSONSchemaProps`. Null is absent. Fails only where a keyword's value has the wrong JSON type, which
+    /// decoding the definition has ruled out before.
+    pub fn read(value: &Value) -> Result<Schema, String> {
+        let Value::Object(map) = value else {
+            return Err("a schema must be an object".to_string());
+        };
+        let r = Reader(map);
+        Ok(Schema {
+            kind: r.text("type")?,
+            format: r.text("format")?,
+            title: r.text("title")?,
+            description: r.text("description")?,
+            default: r.get("default").cloned(),
+            example: r.get("example").cloned(),
+            external_docs: r.get("externalDocs").cloned(),
+            nullable: r.flag("nullable")?,
+            properties: r.schemas_by_name("properties")?,
+            additional_properties: match r.get("additionalProperties") {
+                None => None,
+                Some(Value::Bool(allowed)) => Some(Additional::Allowed(*allowed)),
+                Some(schema) => Some(Additional::Schema(Box::new(Schema::read(schema)?))),
+            },
+            items: match r.get("items") {
+                None => None,
+                Some(Value::Array(schemas)) => {
+                    Some(Items::Each(schemas.iter().map(Schema::read).collect::<Result<_, _>>()?))
+                }
+                Some(schema) => Some(Items::One(Box::new(Schema::read(schema)?))),
+            },
+            maximum: r.number("maximum")?,
+            exclusive_maximum: r.flag("exclusiveMaximum")?,
+            minimum: r.number("minimum")?,
+            exclusive_minimum: r.flag("exclusiveMinimum")?,
+            multiple_of: r.number("multipleOf")?,
+            max_length: r.count("maxLength")?,
+            min_length: r.count("minLength")?,
+            pattern: r.text("pattern")?,
+            max_items: r.count("maxItems")?,
+            min_items: r.count("minItems")?,
+            unique_items: r.flag("uniqueItems")?,
+            max_properties: r.count("maxProperties")?,
+            min_properties: r.count("minProperties")?,
+            required: r.texts("required")?,
+            values: r.list("enum")?.to_vec(),
+            all_of: r.schemas("allOf")?,
+            any_of: r.schemas("anyOf")?,
+            one_of: r.schemas("oneOf")?,
+            not: r.get("not").map(Schema::read).transpose()?.map(Box::new),
+            preserve_unknown: r.optional_flag("x-kubernetes-preserve-unknown-fields")?,
+            embedded_resource: r.flag("x-kubernetes-embedded-resource")?,
+            int_or_string: r.flag("x-kubernetes-int-or-string")?,
+            list_type: r.optional_text("x-kubernetes-list-type")?,
+            list_map_keys: r.texts("x-kubernetes-list-map-keys")?,
+            map_type: r.optional_text("x-kubernetes-map-type")?,
+            rules: r.list("x-kubernetes-validations")?.iter().map(rule).collect::<Result<_, _>>()?,
+            refused: Refused {
+                id: r.text("id")?,
+                schema: r.text("$schema")?,
+                reference: r.optional_text("$ref")?,
+                pattern_properties: r
+                    .get("patternProperties")
+                    .is_some_and(|v| v.as_object().is_some_and(|m| !m.is_empty())),
+                dependencies: dependencies(r.get("dependencies"))?,
+                additional_items: r.get("additionalItems").is_some(),
+                definitions: r.schemas_by_name("definitions")?,
+            },
+        })
+    }
+
+    /// Whether unknown fields of this value stay.
+    pub fn preserves_unknown(&self) -> bool {
+        self.preserve_unknown == Some(true)
+    }
+
+    /// The schema of every item, where there is one.
+    pub fn item(&self) -> Option<&Schema> {
+        match &self.items {
+            Some(Items::One(schema)) => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// The schema of the values of other keys, where there is one.
+    pub fn additional(&self) -> Option<&Schema> {
+        match &self.additional_properties {
+            Some(Additional::Schema(schema)) => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// A schema that says nothing but its type.
+    fn only_type(&self, kind: &str) -> bool {
+        self.kind == kind && *self == Schema { kind: kind.to_string(), ..Schema::default() }
+    }
+
+    /// `anyOf: [{type: integer}, {type: string}]`, the form in which `x-kubernetes-int-or-string` may name its types.
+    pub(super) fn any_of_is_int_or_string(&self) -> bool {
+        matches!(self.any_of.as_slice(), [first, second] if first.only_type("integer") && second.only_type("string"))
+    }
+}
+
+fn rule(value: &Value) -> Result<Rule, String> {
+    let Value::Object(map) = value else {
+        return Err("a validation rule must be an object".to_string());
+    };
+    let r = Reader(map);
+    Ok(Rule {
+        rule: r.text("rule")?,
+        message: r.text("message")?,
+        message_expression: r.text("messageExpression")?,
+        reason: r.optional_text("reason")?,
+        field_path: r.text("fieldPath")?,
+        optional_old_self: r.optional_flag("optionalOldSelf")?,
+    })
+}
+
+/// A dependency is a schema or a list of names; of the latter nothing is kept.
+fn dependencies(value: Option<&Value>) -> Result<Option<BTreeMap<String, Option<Schema>>>, String> {
+    let Some(Value::Object(map)) = value else { return Ok(None) };
+    let mut out = BTreeMap::new();
+    for (name, dependency) in map {
+        let schema = if dependency.is_object() { Some(Schema::read(dependency)?) } else { None };
+        out.insert(name.clone(), schema);
+    }
+    Ok(Some(out))
+}
+
+struct Reader<'a>(&'a Map<String, Value>);
+
+impl<'a> Reader<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn typed<T>(
+        &self,
+        key: &str,
+        want: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or_else(|| format!("{key} must be {want}")),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<String, String> {
+        Ok(self.optional_text(key)?.unwrap_or_default())
+    }
+
+    fn optional_text(&self, key: &str) -> Result<Option<String>, String> {
+        self.typed(key, "a string", |v| v.as_str().map(str::to_string))
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, String> {
+        Ok(self.optional_flag(key)?.unwrap_or_default())
+    }
+
+    fn optional_flag(&self, key: &str) -> Result<Option<bool>, String> {
+        self.typed(key, "a boolean", Value::as_bool)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>, String> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    fn count(&self, key: &str) -> Result<Option<i64>, String> {
+        self.typed(key, "an integer", Value::as_i64)
+    }
+
+    fn list(&self, key: &str) -> Result<&'a [Value], String> {
+        Ok(self.typed(key, "a list", |v| v.as_array().map(Vec::as_slice))?.unwrap_or_default())
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, String> {
+        let text =
+            |v: &Value| v.as_str().map(str::to_string).ok_or_else(|| format!("{key} must hold strings"));
+        self.list(key)?.iter().map(text).collect()
+    }
+
+    fn schemas(&self, key: &str) -> Result<Vec<Schema>, String> {
+        self.list(key)?.iter().map(Schema::read).collect()
+    }
+
+    fn schemas_by_name(&self, key: &str) -> Result<BTreeMap<String, Schema>, String> {
+        let map = self.typed(key, "an object", Value::as_object)?;
+        map.into_iter().flatten().map(|(name, schema)| Ok((name.clone(), Schema::read(schema)?))).collect()
+    }
+}
