@@ -78,12 +78,10 @@ impl Pruner<'_> {
                     _ => {}
                 }
             }
-            Form::Time
-            | Form::MicroTime
-            | Form::Duration
-            | Form::Quantity
-            | Form::IntOrString
-            | Form::Raw => {}
+            Form::Raw => {}
+            Form::Time | Form::MicroTime | Form::Duration | Form::Quantity | Form::IntOrString => {
+                self.empty(value)
+            }
         }
     }
 

@@ -400,11 +400,8 @@ impl Parser<'_> {
                 return Err("a struct is not closed".to_string());
             }
             let line = self.line();
-            let embedded = match (self.peek(), self.peek_at(1)) {
-                (Some(Tok::Mark('*')), _) => true,
-                (_, Some(Tok::Mark('.' | '}') | Tok::End | Tok::Text(_))) => true,
-                _ => false,
-            };
+            let embedded = self.peek() == Some(&Tok::Mark('*'))
+                || matches!(self.peek_at(1), Some(Tok::Mark('.' | '}') | Tok::End | Tok::Text(_)));
             let mut names = Vec::new();
             if embedded {
                 names.push(String::new());

@@ -23,7 +23,13 @@ pub fn validate_embedded(
 pub(super) fn required_type(path: &Path<'_>, value: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Value::Object(map) = value {
-        type_meta(path, map, &mut errors);
+        // What has the wrong type is told alone, since nothing else can be said until it is a string.
+        let not_text =
+            ["apiVersion", "kind"].into_iter().find(|name| map.get(*name).is_some_and(|v| !v.is_string()));
+        match not_text {
+            Some(name) => errors.push(field::invalid(&path.child(name), &map[name], "must be a string")),
+            None => type_meta(path, map, &mut errors),
+        }
     }
     errors
 }

@@ -103,7 +103,7 @@ fn is_request_uri(text: &str) -> bool {
     // A fragment is not special in a request, and a query is not checked.
     let path = rest.split('?').next().unwrap_or_default();
     if !path.starts_with('/') {
-        return !scheme.is_empty() && !rest.is_empty();
+        return !scheme.is_empty();
     }
     let (authority, path) =
         match path.strip_prefix("//").filter(|_| !scheme.is_empty() || !path.starts_with("///")) {
@@ -150,7 +150,14 @@ fn is_authority(text: &str) -> bool {
     let port_at = host.find(':').unwrap_or(host.len());
     let is_host =
         |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!$&'()*+,;=[]<>\"-_.~%".contains(c);
-    is_port(&host[port_at..]) && host[..port_at].chars().all(is_host) && well_escaped(host)
+    // In a host only bytes beyond ASCII, and the percent sign itself, may be escaped.
+    let hides_ascii = |at: usize| {
+        matches!(host.as_bytes().get(at + 1), Some(b'0'..=b'7')) && !host[at..].starts_with("%25")
+    };
+    is_port(&host[port_at..])
+        && host[..port_at].chars().all(is_host)
+        && well_escaped(host)
+        && !host.match_indices('%').any(|(at, _)| hides_ascii(at))
 }
 
 /// An address as in a mail header, with or without a display name.
@@ -219,14 +226,15 @@ fn is_cidr(text: &str) -> bool {
     digits && length.parse::<u32>().is_ok_and(|length| length <= longest)
 }
 
-/// 6, 8 or 20 bytes, in pairs parted by colons or dashes, or in fours parted by dots.
+/// 6, 8 or 20 bytes, in pairs parted by colons or dashes, in fours parted by dots, or in one run.
 fn is_mac(text: &str) -> bool {
     let groups = |separator: char, width: usize| {
         let parts: Vec<&str> = text.split(separator).collect();
         let well_formed = parts.iter().all(|p| p.len() == width && p.bytes().all(|b| b.is_ascii_hexdigit()));
         well_formed && matches!(parts.len() * width / 2, 6 | 8 | 20)
     };
-    groups(':', 2) || groups('-', 2) || groups('.', 4)
+    let run = matches!(text.len(), 12 | 16 | 40) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    run || groups(':', 2) || groups('-', 2) || groups('.', 4)
 }
 
 /// Dashes are optional each by itself; `version` and `variant` restrict a digit each where not empty.

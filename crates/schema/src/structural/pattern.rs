@@ -21,6 +21,10 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
 const SIZE_LIMIT: usize = 4 << 20;
 /// Go's limit for `{n,m}`.
 const MAX_REPEAT: u32 = 1000;
+const NAMED_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
+];
 /// Go's limit for nested groups.
 const MAX_DEPTH: usize = 1000;
 
@@ -38,6 +42,10 @@ struct Reader<'a> {
 
 fn fault<T>(what: &str, shown: &str) -> Result<T, String> {
     Err(format!("error parsing regexp: {what}: `{shown}`"))
+}
+
+fn unsupported<T>(shown: &str) -> Result<T, String> {
+    fault("invalid or unsupported Perl syntax", shown)
 }
 
 impl<'a> Reader<'a> {
@@ -192,24 +200,26 @@ impl<'a> Reader<'a> {
             self.out.push('(');
             return Ok(true);
         }
-        let Some(end) = rest.find([':', ')']) else {
-            return fault("missing closing )", self.text);
-        };
-        let flags = &rest[..end];
-        let mut seen = flags.splitn(2, '-');
-        let known = seen.all(|part| part.chars().all(|c| matches!(c, 'i' | 'm' | 's' | 'U')));
-        if !known || flags.ends_with('-') {
-            let shown: String = self.text[start..].chars().take(3).collect();
-            return fault("invalid or unsupported Perl syntax", &shown);
+        // Flags, perhaps a minus before those to clear, and a colon where a group follows.
+        let (mut cleared, mut seen) = (false, false);
+        for (at, c) in rest.char_indices() {
+            match c {
+                'i' | 'm' | 's' | 'U' => seen = true,
+                '-' if !cleared => (cleared, seen) = (true, false),
+                ':' | ')' if seen || !cleared => {
+                    self.at += 1 + at + 1;
+                    let flags = &rest[..at];
+                    match c {
+                        ':' => self.out.push_str(&format!("(?{flags}:")),
+                        _ if flags.is_empty() => {}
+                        _ => self.out.push_str(&format!("(?{flags})")),
+                    }
+                    return Ok(c == ':');
+                }
+                c => return unsupported(&self.text[start..start + 2 + at + c.len_utf8()]),
+            }
         }
-        let group = rest.as_bytes()[end] == b':';
-        self.at += 1 + end + 1;
-        if group {
-            let _ = write!(self.out, "(?{flags}:");
-        } else if !flags.is_empty() {
-            let _ = write!(self.out, "(?{flags})");
-        }
-        Ok(group)
+        unsupported(&self.text[start..])
     }
 
     fn escape(&mut self) -> Result<(), String> {
@@ -282,42 +292,48 @@ impl<'a> Reader<'a> {
             't' => return Ok('\t'),
             'v' => return Ok('\u{b}'),
             'x' => {
-                let (digits, end) = match self.rest().strip_prefix('{') {
-                    Some(rest) => {
-                        let end = rest.find('}').unwrap_or(0);
-                        (&rest[..end], self.at + end + 2)
-                    }
-                    None => {
-                        let end = self.rest().len().min(2);
-                        (self.rest().get(..end).unwrap_or_default(), self.at + end)
-                    }
-                };
-                let value = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
-                if let Some(c) =
-                    value.and_then(char::from_u32).filter(|_| digits.len() >= 2 || self.peek() == Some('{'))
-                {
-                    self.at = end;
+                if let Some(c) = self.hexadecimal() {
                     return Ok(c);
                 }
             }
-            '0'..='7' => {
-                // One to seven stand for octal only where another digit follows; alone they would refer back.
-                if c == '0' || matches!(self.peek(), Some('0'..='7')) {
-                    let mut value = c as u32 - '0' as u32;
-                    for _ in 0..2 {
-                        let Some(digit @ '0'..='7') = self.peek() else { break };
-                        value = value * 8 + (digit as u32 - '0' as u32);
-                        self.at += 1;
-                    }
-                    if let Some(c) = char::from_u32(value) {
-                        return Ok(c);
-                    }
+            // One to seven stand for octal only where another digit follows; alone they would refer back.
+            '0'..='7' if c == '0' || matches!(self.peek(), Some('0'..='7')) => {
+                let mut value = c as u32 - '0' as u32;
+                for _ in 0..2 {
+                    let Some(digit @ '0'..='7') = self.peek() else { break };
+                    value = value * 8 + (digit as u32 - '0' as u32);
+                    self.at += 1;
+                }
+                if let Some(c) = char::from_u32(value) {
+                    return Ok(c);
                 }
             }
             c if c.is_ascii() && !c.is_ascii_alphanumeric() => return Ok(c),
             _ => {}
         }
         fault("invalid escape sequence", &self.text[start..self.at])
+    }
+
+    /// Two digits, or any number of them in braces. On failure what was read stays taken, for the complaint.
+    fn hexadecimal(&mut self) -> Option<char> {
+        if self.peek() != Some('{') {
+            let high = self.next()?.to_digit(16);
+            let low = self.next()?.to_digit(16);
+            return char::from_u32(high? * 16 + low?);
+        }
+        self.at += 1;
+        let (mut value, mut digits) = (0, 0);
+        loop {
+            match self.next()? {
+                '}' => break,
+                c => value = value * 16 + c.to_digit(16)?,
+            }
+            digits += 1;
+            if value > char::MAX as u32 {
+                return None;
+            }
+        }
+        char::from_u32(value).filter(|_| digits > 0)
     }
 
     fn class(&mut self) -> Result<(), String> {
@@ -337,16 +353,17 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             first = false;
-            if c == '[' && self.rest().starts_with("[:") {
-                if let Some(end) = self.rest().find(":]") {
-                    let shown = &self.rest()[..end + 2];
-                    if Regex::new(&format!("[{shown}]")).is_err() {
-                        return fault("invalid character class range", shown);
-                    }
-                    self.out.push_str(shown);
-                    self.at += shown.len();
-                    continue;
+            if c == '['
+                && self.rest().starts_with("[:")
+                && let Some(end) = self.rest().find(":]")
+            {
+                let shown = &self.rest()[..end + 2];
+                if !NAMED_CLASSES.contains(&shown[2..end].trim_start_matches('^')) {
+                    return fault("invalid character class range", shown);
                 }
+                self.out.push_str(shown);
+                self.at += shown.len();
+                continue;
             }
             if c == '\\' {
                 let escape = self.at;
