@@ -5,9 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::limits::{
-    MAX_JSON_PATCH_COPY_BYTES, MAX_JSON_PATCH_OPERATIONS, TooDeep, check_depth,
-};
+use crate::limits::{MAX_JSON_PATCH_COPY_BYTES, MAX_JSON_PATCH_OPERATIONS, TooDeep, check_depth};
 
 /// Why a JSON patch was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,7 +126,8 @@ impl State {
     }
 
     fn remove(&mut self, operation: &Operation<'_>) -> Result<(), String> {
-        let path = operation.path().map_err(|_| format!("remove operation failed to decode path: {MISSING}"))?;
+        let path =
+            operation.path().map_err(|_| format!("remove operation failed to decode path: {MISSING}"))?;
         let (mut holder, key) = self.holder(path).ok_or_else(|| {
             format!("remove operation does not apply: doc is missing path: \"{path}\": {MISSING}")
         })?;
@@ -145,9 +144,9 @@ impl State {
             self.document = value;
             return Ok(());
         }
-        let (mut holder, key) = self
-            .holder(path)
-            .ok_or_else(|| format!("replace operation does not apply: doc is missing path: {path}: {MISSING}"))?;
+        let (mut holder, key) = self.holder(path).ok_or_else(|| {
+            format!("replace operation does not apply: doc is missing path: {path}: {MISSING}")
+        })?;
         if holder.get(&key).is_err() {
             return Err(format!("replace operation does not apply: doc is missing key: {path}: {MISSING}"));
         }
@@ -177,7 +176,8 @@ impl State {
             format!("copy operation does not apply: doc is missing from path: {from}: {MISSING}")
         })?;
         let value = holder.get(&key).map_err(|e| format!("error in copy for from: '{from}': {e}"))?.cloned();
-        let path = operation.path().map_err(|_| format!("copy operation failed to decode path: {MISSING}"))?;
+        let path =
+            operation.path().map_err(|_| format!("copy operation failed to decode path: {MISSING}"))?;
         if self.holder(path).is_none() {
             return Err(format!(
                 "copy operation does not apply: doc is missing destination path: {path}: {MISSING}"

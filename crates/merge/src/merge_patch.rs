@@ -77,7 +77,9 @@ pub fn create(original: &Value, modified: &Value) -> Result<Value, Error> {
     check_depth(original, "original document")?;
     check_depth(modified, "modified document")?;
     match (original, modified) {
-        (Value::Object(original), Value::Object(modified)) => Ok(Value::Object(difference(original, modified))),
+        (Value::Object(original), Value::Object(modified)) => {
+            Ok(Value::Object(difference(original, modified)))
+        }
         (Value::Array(original), Value::Array(modified)) if original.len() == modified.len() => {
             original.iter().zip(modified).map(|(original, modified)| create(original, modified)).collect()
         }

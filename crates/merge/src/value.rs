@@ -64,7 +64,8 @@ fn compare_lists(left: &[Value], right: &[Value]) -> Ordering {
 /// Maps compare over the union of their keys: the first key that only one side has decides for the other side,
 /// unless that other side is already used up.
 fn compare_maps(left: &Map<String, Value>, right: &Map<String, Value>) -> Ordering {
-    let mut keys: Vec<&String> = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))).collect();
+    let mut keys: Vec<&String> =
+        left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))).collect();
     keys.sort();
     for (seen, key) in keys.into_iter().enumerate() {
         if seen == left.len() {

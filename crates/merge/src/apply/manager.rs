@@ -76,7 +76,8 @@ impl<'a> FieldManager<'a> {
         let mut new = new;
         set_managed_fields(&mut new, None);
         // An object that nobody tracks stays so until its first apply; tracking begins with its creation.
-        let untracked = managed.0.is_empty() && metadata(&live, "uid").and_then(Value::as_str).is_some_and(|uid| !uid.is_empty());
+        let untracked = managed.0.is_empty()
+            && metadata(&live, "uid").and_then(Value::as_str).is_some_and(|uid| !uid.is_empty());
         if !untracked {
             let managed = self.track(&live, &new, managed, manager, now)?;
             set_managed_fields(&mut new, cap(managed).encode());
@@ -148,7 +149,9 @@ impl<'a> FieldManager<'a> {
             Err(Error::Conflict(conflicts)) if manager == KUBECTL => conflicts,
             outcome => return outcome,
         };
-        let Some(allowed) = self.set_by_client_side_apply(live) else { return Err(Error::Conflict(conflicts)) };
+        let Some(allowed) = self.set_by_client_side_apply(live) else {
+            return Err(Error::Conflict(conflicts));
+        };
         if !conflicts.paths().difference(&allowed).is_empty() {
             return Err(Error::Conflict(conflicts.without(&allowed)));
         }
@@ -192,13 +195,15 @@ impl<'a> FieldManager<'a> {
         let versioned = self.to_version(live).map_err(|error| {
             format!("failed to convert live object ({}) to proper version: {error}", described(live))
         })?;
-        typed::validate(patch, typing, Duplicates::Refused)
-            .map_err(|error| format!("failed to create typed patch object ({}): {error}", described(patch)))?;
+        typed::validate(patch, typing, Duplicates::Refused).map_err(|error| {
+            format!("failed to create typed patch object ({}): {error}", described(patch))
+        })?;
         typed::validate(&versioned, typing, Duplicates::Allowed).map_err(|error| {
             format!("failed to create typed live object ({}): {error}", described(&versioned))
         })?;
 
-        let id = ManagerId::new(manager_name(manager), Operation::Apply, self.group_version, self.subresource);
+        let id =
+            ManagerId::new(manager_name(manager), Operation::Apply, self.group_version, self.subresource);
         let (mut times, sets) = split(managed);
         let updater = Updater { convert: self.convert, filters: self.filters };
         let live_typed = Typed { value: versioned, typing };
@@ -269,11 +274,17 @@ impl<'a> FieldManager<'a> {
                 sets,
                 &this_write,
             )
-            .map_err(|error| format!("failed to update ManagedFields ({}): {error}", described(&new_versioned)))?;
+            .map_err(|error| {
+                format!("failed to update ManagedFields ({}): {error}", described(&new_versioned))
+            })?;
         strip(&mut sets, &this_write);
         if let Some(mut written) = sets.remove(&this_write) {
-            let id =
-                ManagerId::new(manager_name(manager), Operation::Update, self.group_version, self.subresource);
+            let id = ManagerId::new(
+                manager_name(manager),
+                Operation::Update,
+                self.group_version,
+                self.subresource,
+            );
             if let Some(earlier) = sets.remove(&id) {
                 written.set.extend(&earlier.set);
             }
@@ -434,7 +445,8 @@ fn cap(mut managed: Managed) -> Managed {
             managed.0.insert(bucket.clone(), first);
         }
         if let Some(writer) = managed.0.remove(&id) {
-            let bucket = managed.0.entry(bucket).or_insert_with(|| Owned { set: Set::new(), ..writer.clone() });
+            let bucket =
+                managed.0.entry(bucket).or_insert_with(|| Owned { set: Set::new(), ..writer.clone() });
             bucket.set.extend(&writer.set);
             bucket.time = writer.time;
             left -= 1;
@@ -445,7 +457,10 @@ fn cap(mut managed: Managed) -> Managed {
 
 fn split(managed: Managed) -> (HashMap<ManagerId, Option<Timestamp>>, Sets) {
     let times = managed.0.iter().map(|(id, owned)| (id.clone(), owned.time)).collect();
-    let sets = managed.0.into_iter().map(|(id, owned)| (id, Versioned { set: owned.set, version: owned.api_version }));
+    let sets = managed
+        .0
+        .into_iter()
+        .map(|(id, owned)| (id, Versioned { set: owned.set, version: owned.api_version }));
     (times, sets.collect())
 }
 

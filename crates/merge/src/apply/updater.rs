@@ -166,11 +166,13 @@ impl<'a> Updater<'a> {
         new: &Typed<'a>,
         version: &str,
     ) -> Result<Option<Comparison>, String> {
-        let Some(old) = self.at(old, version).map_err(|error| format!("failed to convert old object: {error}"))?
+        let Some(old) =
+            self.at(old, version).map_err(|error| format!("failed to convert old object: {error}"))?
         else {
             return Ok(None);
         };
-        let Some(new) = self.at(new, version).map_err(|error| format!("failed to convert new object: {error}"))?
+        let Some(new) =
+            self.at(new, version).map_err(|error| format!("failed to convert new object: {error}"))?
         else {
             return Ok(None);
         };
@@ -218,16 +220,16 @@ impl<'a> Updater<'a> {
         }
         let first = owned_at.remove_entry(pruned_version);
         for (version, owned) in first.into_iter().chain(owned_at) {
-            let Some(merged_there) = self.at(&merged, version).map_err(|error| {
-                format!("failed to convert merged object at version {version}: {error}")
-            })?
+            let Some(merged_there) = self
+                .at(&merged, version)
+                .map_err(|error| format!("failed to convert merged object at version {version}: {error}"))?
             else {
                 continue;
             };
             merged = merged_there;
-            let Some(pruned_there) = self.at(&pruned, version).map_err(|error| {
-                format!("failed to convert pruned object at version {version}: {error}")
-            })?
+            let Some(pruned_there) = self
+                .at(&pruned, version)
+                .map_err(|error| format!("failed to convert pruned object at version {version}: {error}"))?
             else {
                 continue;
             };

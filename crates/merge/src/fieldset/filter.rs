@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn include_keeps_the_way_to_a_pattern_and_all_below_it() {
         let paths = ["status", "status.phase", "spec", "spec.list.size", "spec.list.name", "spec.other.size"];
-        let set: Set = paths
-            .map(|p| Path::fields(&p.split('.').collect::<Vec<_>>()))
-            .iter()
-            .collect();
+        let set: Set = paths.map(|p| Path::fields(&p.split('.').collect::<Vec<_>>())).iter().collect();
         let is = |name: &str| Step::Is(PathElement::field(name));
         let kept = Filter::Include(vec![Pattern(vec![is("spec"), Step::Any, is("size")])]).apply(&set);
         let kept: Vec<_> = kept.paths().iter().map(Path::to_string).collect();

@@ -102,9 +102,10 @@ impl Set {
         self.keep(|element, node| {
             Some(match other.nodes.get(element) {
                 None => node.clone(),
-                Some(theirs) => {
-                    Node { member: node.member && !theirs.member, below: node.below.difference(&theirs.below) }
-                }
+                Some(theirs) => Node {
+                    member: node.member && !theirs.member,
+                    below: node.below.difference(&theirs.below),
+                },
             })
         })
     }
@@ -154,7 +155,10 @@ impl Set {
     }
 
     /// Builds a set from what `choose` makes of each edge; nodes left empty are dropped.
-    pub(crate) fn map_edges(&self, mut choose: impl FnMut(&PathElement, bool, &Set) -> Option<(bool, Set)>) -> Set {
+    pub(crate) fn map_edges(
+        &self,
+        mut choose: impl FnMut(&PathElement, bool, &Set) -> Option<(bool, Set)>,
+    ) -> Set {
         self.keep(|element, node| {
             choose(element, node.member, &node.below).map(|(member, below)| Node { member, below })
         })

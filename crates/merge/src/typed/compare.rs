@@ -194,7 +194,8 @@ impl Walk {
     ) -> ValidationErrors {
         let mut errors = ValidationErrors::default();
         let lefts = left.into_iter().flat_map(Map::keys);
-        let rights = right.into_iter().flat_map(Map::keys).filter(|key| !left.is_some_and(|l| l.contains_key(*key)));
+        let rights =
+            right.into_iter().flat_map(Map::keys).filter(|key| !left.is_some_and(|l| l.contains_key(*key)));
         for name in lefts.chain(rights) {
             // A field without a type was refused by validation.
             let Some(node) = map.item(name) else { continue };

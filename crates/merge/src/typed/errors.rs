@@ -11,7 +11,11 @@ pub struct ValidationError {
 
 impl fmt::Display for ValidationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -38,7 +42,9 @@ impl ValidationErrors {
             return;
         }
         let prefix = prefix.to_string();
-        self.0.extend(below.0.into_iter().map(|error| ValidationError { path: prefix.clone() + &error.path, ..error }));
+        self.0.extend(
+            below.0.into_iter().map(|error| ValidationError { path: prefix.clone() + &error.path, ..error }),
+        );
     }
 
     pub(crate) fn into_result(self) -> Result<(), Self> {

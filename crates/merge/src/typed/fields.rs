@@ -38,7 +38,8 @@ fn visit(value: &Value, node: Node<'_>, path: &mut Vec<PathElement>, out: &mut S
 fn visit_items(list: &ListAtom<'_>, items: &[Value], path: &mut Vec<PathElement>, out: &mut Set) {
     let elements: Vec<_> = items.iter().map(|item| element_of(list, item).ok()).collect();
     let mut seen = BTreeSet::new();
-    let duplicates: BTreeSet<_> = elements.iter().flatten().filter(|element| !seen.insert(*element)).collect();
+    let duplicates: BTreeSet<_> =
+        elements.iter().flatten().filter(|element| !seen.insert(*element)).collect();
     for (item, element) in items.iter().zip(&elements) {
         let Some(element) = element else { continue };
         path.push(element.clone());

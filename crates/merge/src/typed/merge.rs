@@ -82,7 +82,8 @@ fn visit_fields(
     let mut out = Map::new();
     let mut errors = ValidationErrors::default();
     let lefts = left.into_iter().flat_map(Map::keys);
-    let rights = right.into_iter().flat_map(Map::keys).filter(|key| !left.is_some_and(|l| l.contains_key(*key)));
+    let rights =
+        right.into_iter().flat_map(Map::keys).filter(|key| !left.is_some_and(|l| l.contains_key(*key)));
     for name in lefts.chain(rights) {
         // A field without a type was refused by validation.
         let Some(node) = map.item(name) else { continue };

@@ -22,4 +22,4 @@ pub use remove::{extract, remove};
 pub use shape::Typing;
 pub use validate::{Duplicates, validate};
 
-pub(crate) use shape::with_named_fields;
+pub(crate) use shape::{find_field, with_named_fields};

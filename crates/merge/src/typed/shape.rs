@@ -23,15 +23,6 @@ impl<'t> Typing<'t> {
             Typing::Deduced => Node { table: None, kind: Kind::Deduced, preserve: false },
         }
     }
-
-    /// Whether two typings read objects alike, so that their values may be compared.
-    pub(crate) fn same(self, other: Typing<'_>) -> bool {
-        match (self, other) {
-            (Typing::Message(l, l_id), Typing::Message(r, r_id)) => std::ptr::eq(l, r) && l_id == r_id,
-            (Typing::Deduced, Typing::Deduced) => true,
-            _ => false,
-        }
-    }
 }
 
 /// A place in the schema.

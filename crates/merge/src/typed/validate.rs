@@ -94,7 +94,10 @@ pub(super) fn check_scalar(primitive: Primitive, value: Option<&Value>, prefix: 
             format!("expected numeric (int or float), got {}", go::type_name(other))
         }
         (Primitive::String, other) => {
-            format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::sharp(other, Numbers::Floats))
+            format!(
+                "expected string, got &value.valueUnstructured{{Value:{}}}",
+                go::sharp(other, Numbers::Floats)
+            )
         }
         (Primitive::Boolean, other) => format!("expected boolean, got {}", boxed(other)),
         (Primitive::Untyped, other) => format!("expected any scalar, got {}", boxed(other)),

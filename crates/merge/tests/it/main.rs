@@ -1,0 +1,4 @@
+//! Outcomes recorded from upstream's Go libraries, laws, and hostile input.
+
+mod patches;
+mod recorded;
