@@ -167,8 +167,8 @@ impl Walker<'_> {
         let Some((endpoint, expires)) = self.remembered.get(&(at.sticky(), client.clone())).cloned() else {
             return false;
         };
-        let live = frontend.then(&endpoint).index(scope.first_index());
-        if expires <= self.now || self.find(at.live(), &live).is_none() {
+        let live = frontend.then(&endpoint);
+        if expires <= self.now || self.find(at.live(scope), &live).is_none() {
             return false;
         }
         let until = self.now + u64::from(remember);

@@ -36,10 +36,13 @@ impl At {
         }
     }
 
-    pub fn live(self) -> Set {
-        match self {
-            At::Vip => Set::Live,
-            At::NodePort => Set::LiveNodePorts,
+    /// An endpoint may be good for one policy alone.
+    pub fn live(self, scope: Scope) -> Set {
+        match (self, scope) {
+            (At::Vip, Scope::Cluster) => Set::Live,
+            (At::NodePort, Scope::Cluster) => Set::LiveNodePorts,
+            (At::Vip, Scope::Local) => Set::LiveHere,
+            (At::NodePort, Scope::Local) => Set::LiveHereNodePorts,
         }
     }
 }

@@ -61,9 +61,11 @@ pub enum Set {
     /// Which endpoint a client was given, for session affinity.
     Sticky,
     StickyNodePorts,
-    /// The endpoints that affinity may still lead to.
+    /// The endpoints that affinity may still lead to, for each policy.
     Live,
     LiveNodePorts,
+    LiveHere,
+    LiveHereNodePorts,
     /// All cluster addresses, to reject their other ports.
     ClusterIps,
     /// Connections that lead from a local endpoint to itself.
@@ -75,7 +77,7 @@ pub enum Set {
 }
 
 impl Set {
-    pub const ALL: [Set; 18] = [
+    pub const ALL: [Set; 20] = [
         Set::Services,
         Set::NodePorts,
         Set::Endpoints,
@@ -88,6 +90,8 @@ impl Set {
         Set::StickyNodePorts,
         Set::Live,
         Set::LiveNodePorts,
+        Set::LiveHere,
+        Set::LiveHereNodePorts,
         Set::ClusterIps,
         Set::Hairpins,
         Set::PodCidrs,
@@ -110,6 +114,8 @@ impl Set {
             Set::StickyNodePorts => "sticky-node-ports",
             Set::Live => "live",
             Set::LiveNodePorts => "live-node-ports",
+            Set::LiveHere => "live-here",
+            Set::LiveHereNodePorts => "live-here-node-ports",
             Set::ClusterIps => "cluster-ips",
             Set::Hairpins => "hairpins",
             Set::PodCidrs => "pod-cidrs",
@@ -134,9 +140,8 @@ impl Set {
             Set::AllowedSources => &[Address, Protocol, Port, Address],
             Set::Sticky => &[Address, Address, Protocol, Port],
             Set::StickyNodePorts => &[Address, Protocol, Port],
-            // The index tells the scopes apart: an endpoint may be good for one policy alone.
-            Set::Live => &[Address, Protocol, Port, Address, Port, Index],
-            Set::LiveNodePorts => &[Protocol, Port, Address, Port, Index],
+            Set::Live | Set::LiveHere => &[Address, Protocol, Port, Address, Port],
+            Set::LiveNodePorts | Set::LiveHereNodePorts => &[Protocol, Port, Address, Port],
             Set::Hairpins => &[Address, Address, Protocol, Port],
             Set::ClusterIps
             | Set::PodCidrs

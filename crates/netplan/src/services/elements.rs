@@ -160,7 +160,7 @@ impl Writer<'_> {
             self.elements.insert((at.endpoints(), frontend.key().index(index)), value);
             if sticky > 0 {
                 let live = frontend.key().address(backend.address).port(backend.port);
-                self.elements.insert((at.live(), live.index(scope.first_index())), NOTHING);
+                self.elements.insert((at.live(scope), live), NOTHING);
             }
         }
         Chain::Balance { at, scope, count: endpoints.len() as u32, sticky }

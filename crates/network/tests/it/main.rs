@@ -1,0 +1,6 @@
+//! Tests with real packets. Each runs in network namespaces of its own, which are threads that have
+//! left the machine's; they need root, as the network itself does.
+
+mod lab;
+mod links;
+mod services;
