@@ -16,6 +16,17 @@ pub(super) fn check(path: &Path<'_>, schema: &Schema, options: &Options) -> Erro
     errors
 }
 
+/// Whether a default outside of metadata has fields that its schema does not know.
+pub(super) fn has_unknown_fields(schema: &Schema) -> bool {
+    let own = schema.default.as_ref().is_some_and(|default| {
+        let (table, id) = lower::fragment(schema);
+        !tree::prune(&table, id, &mut default.clone()).is_empty()
+    });
+    own || schema.item().is_some_and(has_unknown_fields)
+        || schema.additional().is_some_and(has_unknown_fields)
+        || schema.properties.values().any(has_unknown_fields)
+}
+
 fn node(path: &Path<'_>, s: &Schema, in_metadata: bool, options: &Options, errors: &mut ErrorList) {
     let in_metadata = in_metadata && !s.embedded_resource;
     if let Some(default) = &s.default {

@@ -76,6 +76,51 @@ pub fn validate_root_with_status(path: &Path<'_>, schema: &Schema) -> ErrorList 
     errors
 }
 
+impl Options {
+    /// What an update must keep to: a rule that the old schema broke is not held against the new one.
+    pub fn excusing(old: &Schema) -> Options {
+        let path = Path::nil();
+        let structural = rules::unsupported(old).is_none() && rules::check(&path, old).is_empty();
+        let sound = |check: fn(&Path<'_>, &Schema, &mut ErrorList)| {
+            let mut errors = ErrorList::new();
+            each(old, &mut |s| check(&Path::nil(), s, &mut errors));
+            errors.is_empty()
+        };
+        Options {
+            require_structural: structural,
+            require_valid_types: sound(valid_type),
+            require_pruned_defaults: !structural || !defaults::has_unknown_fields(old),
+            require_atomic_sets: sound(|path, s, errors| {
+                if s.list_type.as_deref() == Some("set") {
+                    set_items(path, s, errors);
+                }
+            }),
+            require_sound_keys: sound(sound_items),
+        }
+    }
+}
+
+/// Visits a schema and all schemas within it.
+fn each(s: &Schema, visit: &mut dyn FnMut(&Schema)) {
+    visit(s);
+    let junctors = s.all_of.iter().chain(&s.any_of).chain(&s.one_of).chain(s.not.as_deref());
+    let dependencies = s.refused.dependencies.iter().flatten().filter_map(|(_, schema)| schema.as_ref());
+    let items = match &s.items {
+        Some(Items::One(schema)) => std::slice::from_ref(&**schema),
+        Some(Items::Each(schemas)) => schemas,
+        None => &[],
+    };
+    for schema in junctors
+        .chain(s.properties.values())
+        .chain(s.additional())
+        .chain(items)
+        .chain(s.refused.definitions.values())
+        .chain(dependencies)
+    {
+        each(schema, visit);
+    }
+}
+
 /// What the surroundings of a node forbid it.
 #[derive(Clone)]
 struct Place {
@@ -162,9 +207,8 @@ fn node(path: &Path<'_>, s: &Schema, place: &Place, options: &Options, errors: &
 
 /// Keywords that JSON Schema has and definitions do not.
 fn keywords(path: &Path<'_>, s: &Schema, place: &Place, options: &Options, errors: &mut ErrorList) {
-    const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
-    if options.require_valid_types && !s.kind.is_empty() && !TYPES.contains(&s.kind.as_str()) {
-        errors.push(field::not_supported(&path.child("type"), &s.kind, &TYPES));
+    if options.require_valid_types {
+        valid_type(path, s, errors);
     }
     if let (Some(_), Some(reason)) = (&s.default, &place.no_default) {
         errors.push(field::forbidden(&path.child("default"), format!("must not be set {reason}")));
@@ -192,6 +236,13 @@ fn keywords(path: &Path<'_>, s: &Schema, place: &Place, options: &Options, error
     if place.in_metadata && s.embedded_resource {
         let path = path.child("x-kubernetes-embedded-resource");
         errors.push(field::forbidden(&path, "must not be used inside of resource meta"));
+    }
+}
+
+fn valid_type(path: &Path<'_>, s: &Schema, errors: &mut ErrorList) {
+    const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+    if !s.kind.is_empty() && !TYPES.contains(&s.kind.as_str()) {
+        errors.push(field::not_supported(&path.child("type"), &s.kind, &TYPES));
     }
 }
 
@@ -239,7 +290,7 @@ fn list_type(path: &Path<'_>, s: &Schema, options: &Options, errors: &mut ErrorL
     if list_type == Some("map") {
         map_items(path, s, errors);
     }
-    if options.require_sound_keys && matches!(list_type, Some("set" | "map")) {
+    if options.require_sound_keys {
         sound_items(path, s, errors);
     }
 }
@@ -312,7 +363,7 @@ fn map_items(path: &Path<'_>, s: &Schema, errors: &mut ErrorList) {
 
 /// Items of sets and maps must have an identity: no nulls, and keys that are always there.
 fn sound_items(path: &Path<'_>, s: &Schema, errors: &mut ErrorList) {
-    let (Some(item), Some(list_type)) = (s.item(), &s.list_type) else { return };
+    let (Some(item), Some(list_type @ ("set" | "map"))) = (s.item(), s.list_type.as_deref()) else { return };
     let items = path.child("items");
     if item.nullable {
         let reason = format!("cannot be nullable when x-kubernetes-list-type is {list_type}");

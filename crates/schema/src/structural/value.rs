@@ -33,7 +33,7 @@ impl Validator {
 
     /// Everything that is wrong with a changed value; what was wrong before and did not change is let be.
     pub fn validate_update(&self, path: &Path<'_>, new: &Value, old: &Value) -> ErrorList {
-        self.root.check_ratcheting(new, Some(old), &At::ROOT).into_errors(path)
+        self.root.check_ratcheting(new, old, &At::ROOT).into_errors(path)
     }
 }
 
@@ -118,11 +118,10 @@ impl Node {
         }
     }
 
-    /// As `check`, but what is wrong with an unchanged value is forgiven. Only a value with a counterpart in the old
-    /// object can be unchanged.
-    fn check_ratcheting(&self, value: &Value, old: Option<&Value>, at: &At<'_>) -> Outcome {
-        let mut outcome = self.check(value, old, at);
-        if !outcome.is_valid() && old == Some(value) {
+    /// As `check`, but what is wrong with an unchanged value is forgiven.
+    fn check_ratcheting(&self, value: &Value, old: &Value, at: &At<'_>) -> Outcome {
+        let mut outcome = self.check(value, Some(old), at);
+        if !outcome.is_valid() && self.is_unchanged(value, old) {
             outcome.faults.clear();
         }
         outcome
@@ -139,7 +138,7 @@ impl Node {
             outcome.merge(self.check_type(value, at));
             outcome.matches += 1;
         }
-        outcome.merge(self.check_junctors(value, old, at));
+        outcome.merge(self.check_junctors(value, at));
         outcome.matches += 1;
         match value {
             Value::String(text) => {
@@ -239,8 +238,8 @@ impl Node {
         if let Some(schema) = &self.items {
             for (index, item) in items.iter().enumerate() {
                 let at = at.index(index);
-                outcome.merge(match self.old_item(item, old) {
-                    Some(old) => schema.check_ratcheting(item, Some(old), &at),
+                outcome.merge(match old.and_then(|old| self.old_item(item, old)) {
+                    Some(old) => schema.check_ratcheting(item, old, &at),
                     None => schema.check(item, None, &at),
                 });
             }
@@ -260,16 +259,6 @@ impl Node {
         outcome
     }
 
-    /// The old list's item with the same keys. Lists that are no maps have no such item.
-    fn old_item<'a>(&self, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
-        let keys = self.list_map_keys.as_ref()?;
-        let Value::Object(item) = item else { return None };
-        let same = |other: &&Value| {
-            other.as_object().is_some_and(|other| keys.iter().all(|key| other.get(key) == item.get(key)))
-        };
-        old?.as_array()?.iter().find(same)
-    }
-
     fn check_object(&self, map: &Map<String, Value>, old: Option<&Value>, at: &At<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         let size = map.len() as i64;
@@ -284,12 +273,11 @@ impl Node {
             let message = format!("{at} in body should have at most {max} properties");
             outcome.add(Fault::new(at, FaultKind::TooMany(size, max), message));
         }
-        let old = old.and_then(Value::as_object);
         let check = |schema: &Node, name: &str, value: &Value, inner: &At<'_>| {
             // An object's own type is not part of what users change.
             let is_type = at.is_root() && (name == "kind" || name == "apiVersion");
             match old.and_then(|old| old.get(name)).filter(|_| !is_type) {
-                Some(old) => schema.check_ratcheting(value, Some(old), inner),
+                Some(old) => schema.check_ratcheting(value, old, inner),
                 None => schema.check(value, None, inner),
             }
         };
@@ -316,12 +304,13 @@ impl Node {
         outcome
     }
 
-    fn check_junctors(&self, value: &Value, old: Option<&Value>, at: &At<'_>) -> Outcome {
+    /// Upstream does not follow the old value into junctors.
+    fn check_junctors(&self, value: &Value, at: &At<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         if !self.any_of.is_empty() {
             let mut best: Option<Outcome> = None;
             for schema in &self.any_of {
-                let found = schema.check(value, old, at);
+                let found = schema.check(value, None, at);
                 let done = found.is_valid();
                 if done || best.as_ref().is_none_or(|best| found.matches > best.matches) {
                     best = Some(found);
@@ -341,7 +330,7 @@ impl Node {
             let (mut best, mut first): (Option<Outcome>, Option<Outcome>) = (None, None);
             let mut valid = 0;
             for schema in &self.one_of {
-                let found = schema.check(value, old, at);
+                let found = schema.check(value, None, at);
                 if found.is_valid() {
                     valid += 1;
                     best = None;
@@ -366,7 +355,7 @@ impl Node {
         if !self.all_of.is_empty() {
             let mut valid = 0;
             for schema in &self.all_of {
-                let found = schema.check(value, old, at);
+                let found = schema.check(value, None, at);
                 valid += usize::from(found.is_valid());
                 outcome.merge(found);
             }
@@ -377,12 +366,50 @@ impl Node {
             }
         }
         if let Some(not) = &self.not
-            && not.check(value, old, at).is_valid()
+            && not.check(value, None, at).is_valid()
         {
             outcome.add(Fault::bare(format!("{} must not validate the schema (not)", at.quoted())));
         }
         outcome.matches += 1;
         outcome
+    }
+}
+
+/// A list map's key; keys that are no scalars name no item.
+fn scalar<'a>(item: &'a Value, key: &str) -> Option<&'a Value> {
+    item.as_object()?.get(key).filter(|value| value.is_string() || value.is_number() || value.is_boolean())
+}
+
+impl Node {
+    /// The old list's item with the same keys. Lists that are no maps have no such item.
+    fn old_item<'a>(&self, item: &Value, old: &'a Value) -> Option<&'a Value> {
+        let keys = self.list_map_keys.as_ref().filter(|keys| !keys.is_empty())?;
+        let wanted: Vec<&Value> = keys.iter().map(|key| scalar(item, key)).collect::<Option<_>>()?;
+        let same =
+            |other: &&Value| keys.iter().zip(&wanted).all(|(key, wanted)| scalar(other, key) == Some(wanted));
+        old.as_array()?.iter().find(same)
+    }
+
+    /// Whether nothing that the schema knows has changed: a map list may be reordered, but a field without a schema
+    /// cannot be compared and counts as changed.
+    fn is_unchanged(&self, new: &Value, old: &Value) -> bool {
+        match (new, old) {
+            (Value::Array(new), Value::Array(items)) if self.list_map_keys.is_some() => {
+                let same = |item: &Value| match (&self.items, self.old_item(item, old)) {
+                    (Some(schema), Some(old)) => schema.is_unchanged(item, old),
+                    _ => false,
+                };
+                new.len() == items.len() && new.iter().all(same)
+            }
+            (Value::Object(new), Value::Object(fields)) => {
+                let same = |(name, value): (&String, &Value)| {
+                    let schema = self.properties.get(name).or(self.additional.as_deref());
+                    matches!((schema, fields.get(name)), (Some(schema), Some(old)) if schema.is_unchanged(value, old))
+                };
+                new.len() == fields.len() && new.iter().all(same)
+            }
+            (new, old) => new == old,
+        }
     }
 }
 
