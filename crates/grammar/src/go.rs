@@ -110,12 +110,12 @@ pub fn float(value: f64) -> String {
     if value.is_infinite() {
         return if value < 0.0 { "-Inf".into() } else { "+Inf".into() };
     }
-    let (digits, exponent) = shortest(value);
-    if (-4..=5).contains(&exponent) {
-        return format!("{value}");
+    let digits = Digits::of(value);
+    if (-4..=5).contains(&digits.exponent) {
+        return digits.positional();
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
+    let sign = if digits.exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", digits.mantissa(), digits.exponent.abs())
 }
 
 /// Why a text is not an `int`.
@@ -291,19 +291,59 @@ fn write_json_string(out: &mut String, text: &str, html: bool) {
 
 /// JSON switches to an exponent much later than `%v` does, and writes it without a leading zero when negative.
 pub(crate) fn json_float(value: f64) -> String {
-    let (digits, exponent) = shortest(value);
-    match exponent {
-        -6..=20 => format!("{value}"),
-        ..=-7 => format!("{digits}e{exponent}"),
-        _ => format!("{digits}e+{exponent}"),
+    let digits = Digits::of(value);
+    match digits.exponent {
+        -6..=20 => digits.positional(),
+        exponent @ ..=-7 => format!("{}e{exponent}", digits.mantissa()),
+        exponent => format!("{}e+{exponent}", digits.mantissa()),
     }
 }
 
-/// The shortest digits that read back as `value`, as `d.ddd`, and the decimal exponent beside them.
-fn shortest(value: f64) -> (String, i32) {
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').expect("`{:e}` always writes an exponent");
-    (digits.to_string(), exponent.parse().expect("an exponent is a small number"))
+/// The shortest digits that read back as the same float, with ties going to the even one as in Go; the standard
+/// library breaks ties upwards.
+struct Digits {
+    negative: bool,
+    digits: String,
+    /// The power of ten of the first digit.
+    exponent: i32,
+}
+
+impl Digits {
+    fn of(value: f64) -> Digits {
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(value.abs());
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let significant = all.trim_start_matches('0');
+        let leading_zeros = (all.len() - significant.len()) as i32;
+        let exponent: i32 = exponent.parse().expect("an exponent is a small number");
+        let digits = significant.trim_end_matches('0');
+        let exponent = if digits.is_empty() { 0 } else { exponent + whole.len() as i32 - 1 - leading_zeros };
+        let digits = if digits.is_empty() { "0" } else { digits };
+        Digits { negative: value.is_sign_negative(), digits: digits.into(), exponent }
+    }
+
+    fn sign(&self) -> &'static str {
+        if self.negative { "-" } else { "" }
+    }
+
+    fn mantissa(&self) -> String {
+        let (first, rest) = self.digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{}{first}{point}{rest}", self.sign())
+    }
+
+    fn positional(&self) -> String {
+        let (sign, digits) = (self.sign(), &self.digits);
+        match usize::try_from(self.exponent) {
+            Err(_) => format!("{sign}0.{}{digits}", "0".repeat((-self.exponent - 1) as usize)),
+            Ok(places) if digits.len() <= places + 1 => {
+                format!("{sign}{digits}{}", "0".repeat(places + 1 - digits.len()))
+            }
+            Ok(places) => format!("{sign}{}.{}", &digits[..=places], &digits[places + 1..]),
+        }
+    }
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -337,6 +377,9 @@ mod tests {
         check(123456.75, "123456.75", "123456.75");
         check(1e20, "1e+20", "100000000000000000000");
         check(1e21, "1e+21", "1e+21");
+        check(2_226_605_825_982_464.2, "2.2266058259824642e+15", "2226605825982464.2");
+        check(0.001_25, "0.00125", "0.00125");
+        check(100.0, "100", "100");
         check(1.25e-5, "1.25e-05", "0.0000125");
         check(-1.25e-7, "-1.25e-07", "-1.25e-7");
     }

@@ -45,7 +45,11 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationError> {
         if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
-        let amount: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+        let amount: u64 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().ok().filter(|whole| *whole <= LIMIT).ok_or_else(invalid)?
+        };
         let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (name, following) = after.split_at(end);
         if name.is_empty() {

@@ -8,9 +8,15 @@ use grammar::time::{Time, format_duration, human_duration, parse_duration, short
 use serde_json::json;
 use std::cmp::Ordering;
 
+/// How often a property is tried: more with `BOGA_SEEDS`.
+fn iterations() -> usize {
+    let factor = std::env::var("BOGA_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    20_000 * factor.unwrap_or(1_usize).max(1)
+}
+
 /// Texts put together from pieces that mean something to the grammar under test, since random bytes seldom do.
 fn texts(pieces: &'static [&'static str], test: fn(&str)) {
-    bolero::check!().with_type::<Vec<(u8, char)>>().with_iterations(20_000).for_each(|choices| {
+    bolero::check!().with_type::<Vec<(u8, char)>>().with_iterations(iterations()).for_each(|choices| {
         let mut text = String::new();
         for (choice, other) in choices.iter().take(24) {
             match pieces.get(usize::from(*choice)) {
@@ -77,19 +83,21 @@ fn quantities_survive_any_text() {
 
 #[test]
 fn quantity_arithmetic_is_that_of_whole_numbers() {
-    bolero::check!().with_type::<(i64, i64, i8, i8)>().with_iterations(20_000).for_each(|(a, b, s, t)| {
-        let (s, t) = (i32::from(*s % 10), i32::from(*t % 10));
-        let (x, y) = (Quantity::scaled(*a, s), Quantity::scaled(*b, t));
-        // Everything in units of 10^-9 fits 128 bits.
-        let nanos = |value: i64, scale: i32| i128::from(value) * 10_i128.pow((scale + 9) as u32);
-        let (m, n) = (nanos(*a, s), nanos(*b, t));
-        assert_eq!(x.cmp(&y), m.cmp(&n));
-        let mut sum = x.clone();
-        sum.add(&y);
-        assert_eq!(sum, format!("{}n", m + n).parse().expect("a quantity"));
-        sum.sub(&y);
-        assert_eq!(sum.cmp(&x), Ordering::Equal);
-    });
+    bolero::check!().with_type::<(i64, i64, i8, i8)>().with_iterations(iterations()).for_each(
+        |(a, b, s, t)| {
+            let (s, t) = (i32::from(*s % 10), i32::from(*t % 10));
+            let (x, y) = (Quantity::scaled(*a, s), Quantity::scaled(*b, t));
+            // Everything in units of 10^-9 fits 128 bits.
+            let nanos = |value: i64, scale: i32| i128::from(value) * 10_i128.pow((scale + 9) as u32);
+            let (m, n) = (nanos(*a, s), nanos(*b, t));
+            assert_eq!(x.cmp(&y), m.cmp(&n));
+            let mut sum = x.clone();
+            sum.add(&y);
+            assert_eq!(sum, format!("{}n", m + n).parse().expect("a quantity"));
+            sum.sub(&y);
+            assert_eq!(sum.cmp(&x), Ordering::Equal);
+        },
+    );
 }
 
 #[test]
@@ -189,7 +197,7 @@ fn times_and_durations_survive_any_text() {
             assert_eq!(parse_duration(&format_duration(nanos)), Ok(nanos));
         }
     });
-    bolero::check!().with_type::<i64>().with_iterations(20_000).for_each(|nanos| {
+    bolero::check!().with_type::<i64>().with_iterations(iterations()).for_each(|nanos| {
         assert_eq!(parse_duration(&format_duration(*nanos)), Ok(*nanos));
         let time = Time::from_nanos(*nanos);
         assert_eq!((time.to_nanos(), Time::parse(&time.to_nano_string())), (Some(*nanos), Ok(time)));
