@@ -1,4 +1,5 @@
 //! Outcomes recorded from upstream's Go libraries, laws, and hostile input.
 
+mod apply;
 mod patches;
 mod recorded;
