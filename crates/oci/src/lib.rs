@@ -6,6 +6,7 @@ pub mod error;
 pub mod layers;
 pub mod manifest;
 pub mod platform;
+pub mod pull;
 pub mod reason;
 pub mod reference;
 pub mod store;

@@ -241,7 +241,10 @@ impl Applier {
                 tree::openat2(parent, &real, OFlags::RDONLY).during("open a hard link's target")?
             }
             _ => {
-                return Err(refused(format!("hard link to {:?}, which does not exist in the image", shown())));
+                return Err(refused(format!(
+                    "hard link to {:?}, which does not exist in the image",
+                    shown()
+                )));
             }
         };
         let times = times_of(&source)?;

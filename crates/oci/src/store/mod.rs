@@ -43,6 +43,7 @@ pub use blobs::{Ingest, MAX_PARTIAL_AGE};
 pub use gc::{Collected, Policy, bytes_to_free};
 pub use holders::{Access, Holder};
 pub use images::Image;
+pub(crate) use images::check_layer_count;
 pub use lease::Lease;
 pub use usage::Usage;
 
