@@ -343,8 +343,11 @@ impl<'a> FieldManager<'a> {
 /// own `spec` by creating an object; a custom resource's are not.
 pub fn empty_object(typing: Typing<'_>, api_version: &str, kind: &str) -> Value {
     let mut object = match typing {
-        Typing::Message(table, id) => zero_fields(table, table.message(id)),
-        Typing::Deduced => Map::new(),
+        // A custom resource's root is an embedded resource like any other.
+        Typing::Message(table, id) if !table.message(id).embedded_resource => {
+            zero_fields(table, table.message(id))
+        }
+        Typing::Message(..) | Typing::Deduced => Map::new(),
     };
     object.insert("apiVersion".to_owned(), Value::from(api_version));
     object.insert("kind".to_owned(), Value::from(kind));

@@ -134,19 +134,12 @@ impl<'t> Node<'t> {
         let message = table.message(id);
         let scalar = |primitive| Atom { scalar: Some(primitive), ..Atom::default() };
         match message.form {
-            Form::Object => {
-                let preserve = self.preserve || message.preserve_unknown;
-                let free_form = preserve || message.fields.is_empty();
-                let map = MapAtom {
-                    atomic: message.atomic || relation == MapType::Atomic,
-                    message: Some((table, message)),
-                    element: free_form.then(|| self.at(Kind::Deduced)),
-                    preserve,
-                };
-                Atom { map: Some(map), ..Atom::default() }
+            Form::Object => Atom { map: Some(self.object(table, message, relation)), ..Atom::default() },
+            Form::Any => {
+                Atom { map: Some(self.object(table, message, relation)), ..self.any(Kind::Deduced, false) }
             }
             Form::Wrapper => match message.fields.first() {
-                Some(field) => self.field(field).atom(),
+                Some(field) => self.inheriting(message).field(field).atom(),
                 None => self.any(Kind::Atomic, true),
             },
             Form::Time | Form::MicroTime | Form::Quantity | Form::IntOrString => scalar(Primitive::Untyped),
@@ -155,10 +148,26 @@ impl<'t> Node<'t> {
             Form::Raw if message.name.ends_with("FieldsV1") => {
                 Atom { map: self.any(Kind::Deduced, false).map, ..Atom::default() }
             }
-            Form::Raw | Form::Any | Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings => {
+            Form::Raw | Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings => {
                 self.any(Kind::Deduced, false)
             }
         }
+    }
+
+    /// Without fields of its own, or where it says so, an object may have any fields.
+    fn object(self, table: &'t Table, message: &'t Message, relation: MapType) -> MapAtom<'t> {
+        let preserve = self.inheriting(message).preserve;
+        let free_form = preserve || message.open || message.fields.is_empty();
+        MapAtom {
+            atomic: message.atomic || relation == MapType::Atomic,
+            message: Some((table, message)),
+            element: free_form.then(|| self.at(Kind::Deduced)),
+            preserve,
+        }
+    }
+
+    fn inheriting(self, message: &Message) -> Self {
+        Node { preserve: self.preserve || message.preserve_unknown, ..self }
     }
 
     fn field(self, field: &'t Field) -> Node<'t> {
