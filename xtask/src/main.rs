@@ -25,4 +25,4 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask <subcommand>
 
-  schema   regenerate the schema table from the published Go modules (needs Go)";
+  schema [--check]   write the schema table from the published Go modules, or compare it (needs Go)";

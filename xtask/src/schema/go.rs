@@ -485,3 +485,101 @@ impl Parser<'_> {
         doc
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = r#"
+// A licence.
+
+package v1
+
+import (
+	"fmt"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +genclient
+
+// Pod is a pod.
+// +enum
+type Pod struct {
+	meta.TypeMeta `json:",inline"`
+	*Extra
+
+	// About the name.
+	// +optional
+	Name, Alias string `json:"name,omitempty" protobuf:"bytes,1,opt,name=name"` // trailing
+	// OldField string
+	/* a block
+	   of lines */
+	Items []map[string]*meta.Time
+	Any interface{ Method(a int) error }
+	Call func(a, b int) (string, error) `json:"-"`
+}
+
+type (
+	Name string
+	Alias = meta.Time
+	Generic[T any] struct{ Value T }
+)
+
+const (
+	One Name = "one"
+	Two = Name("two")
+	Three = 3
+	Four Name = One
+)
+
+func (p *Pod) String() string {
+	type inner struct{ Hidden string }
+	return fmt.Sprintf("%v; {", p)
+}
+
+type Last []byte
+"#;
+
+    #[test]
+    fn declarations_are_read_past_everything_else() {
+        let file = scan(SOURCE).expect("the source is well-formed");
+        let names: Vec<&str> = file.types.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["Pod", "Name", "Alias", "Last"]);
+        assert_eq!(file.imports["meta"], "k8s.io/apimachinery/pkg/apis/meta/v1");
+        assert!(file.types[2].alias);
+        assert_eq!(file.types[0].doc, ["Pod is a pod.", "+enum", "+genclient"]);
+        assert!(
+            matches!(&file.types[3].ty, Ty::Slice(inner) if matches!(&**inner, Ty::Name(None, n) if n == "byte"))
+        );
+    }
+
+    #[test]
+    fn fields_keep_their_tags_and_nearest_comment() {
+        let file = scan(SOURCE).expect("the source is well-formed");
+        let Ty::Struct(fields) = &file.types[0].ty else { panic!("a pod is a struct") };
+        let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["", "", "Name", "Alias", "Items", "Any", "Call"]);
+        assert_eq!(fields[2].doc, ["About the name.", "+optional"]);
+        assert!(fields[2].tag.starts_with("json:\"name,omitempty\""));
+        assert!(fields[4].doc.is_empty(), "a commented-out field is not the next one's comment");
+        assert!(matches!(fields[1].ty, Ty::Pointer(_)));
+        assert!(matches!((&fields[5].ty, &fields[6].ty), (Ty::Interface, Ty::Other)));
+    }
+
+    #[test]
+    fn constants_keep_their_types() {
+        let file = scan(SOURCE).expect("the source is well-formed");
+        let typed = |c: &Const| matches!(&c.ty, Some(Ty::Name(None, name)) if name == "Name");
+        let read: Vec<(&str, bool)> = file.consts.iter().map(|c| (c.name.as_str(), typed(c))).collect();
+        assert_eq!(read, [("One", true), ("Two", true), ("Three", false), ("Four", true)]);
+        assert!(matches!(&file.consts[1].value, Value::Text(text) if text == "two"));
+        assert!(matches!(file.consts[3].value, Value::Other));
+    }
+
+    #[test]
+    fn broken_sources_are_refused() {
+        for source in ["/* open", "var a = `open", "type A struct { B int", "type A struct {\n\t= 1\n}"] {
+            assert!(scan(source).is_err(), "{source}");
+        }
+    }
+}

@@ -43,9 +43,13 @@ const PACKAGES: [&str; 6] = [
 const SKIPPED: [&str; 2] = ["k8s.io/apiserver/pkg/apis/example", "k8s.io/apiserver/pkg/apis/example2"];
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    if let Some(unknown) = arguments.first() {
-        return Err(format!("unexpected argument `{unknown}`; the command takes none"));
-    }
+    let check_only = match arguments {
+        [] => false,
+        [only] if only == "--check" => true,
+        [unknown, ..] => {
+            return Err(format!("unexpected argument `{unknown}`; the command takes only --check"));
+        }
+    };
     let mut world = source::World::open(MODULES)?;
     let mut packages: Vec<String> = PACKAGES.iter().map(|p| p.to_string()).collect();
     packages.extend(source::World::retired());
@@ -65,6 +69,13 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let text = emit::table(&header, &messages, &resources);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/schema/table/v1.37.txt");
+    if check_only {
+        let committed = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        return match committed == text {
+            true => Ok(()),
+            false => Err(format!("{} is not what the modules say; run `cargo xtask schema`", path.display())),
+        };
+    }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     }

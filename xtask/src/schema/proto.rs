@@ -62,3 +62,24 @@ fn field(line: &str, package: &str) -> Option<(u32, Field)> {
     };
     Some((number.parse().ok()?, Field { name: name.to_string(), ty, repeated, map }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_every_shape_are_read() {
+        let source = "package k8s.io.api.core.v1;\n\n// A note.\nmessage Pod {\n  // A field.\n  optional string name = 1;\n\n  \
+            repeated Container containers = 2;\n  map<string, .k8s.io.a.Quantity> limits = 3;\n}\n";
+        let (package, messages) = read(source).expect("the source is well-formed");
+        assert_eq!(package, "k8s.io.api.core.v1");
+        let of = |number: u32| {
+            let field = &messages["Pod"][&number];
+            (field.ty.as_str(), field.repeated, field.map)
+        };
+        assert_eq!(of(1), ("string", false, false));
+        assert_eq!(of(2), ("k8s.io.api.core.v1.Container", true, false));
+        assert_eq!(of(3), ("k8s.io.a.Quantity", false, true));
+        assert!(read("message A {\n  nonsense\n}").is_err());
+    }
+}

@@ -561,3 +561,31 @@ fn without_spaces(json: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_unwrapped_from_their_stage() {
+        let doc = [
+            "A field.",
+            "+optional",
+            "+k8s:beta(since: \"1.37\")=+k8s:listType=map",
+            "+default={\"a\": \"b c\"}",
+        ];
+        let doc: Vec<String> = doc.iter().map(|line| line.to_string()).collect();
+        let read = markers(&doc);
+        let pairs: Vec<(&str, &str)> = read.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("optional", ""), ("k8s:listType", "map"), ("default", "{\"a\": \"b c\"}")]);
+    }
+
+    #[test]
+    fn tags_and_defaults_are_read() {
+        let text = "json:\"a,omitempty\" patchStrategy:\"merge\"";
+        assert_eq!(tag(text, "json").as_deref(), Some("a,omitempty"));
+        assert_eq!(tag(text, "patchStrategy").as_deref(), Some("merge"));
+        assert_eq!(tag(text, "protobuf"), None);
+        assert_eq!(without_spaces("{\"a\": \"b c\"}"), "{\"a\":\"b c\"}");
+    }
+}

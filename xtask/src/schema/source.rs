@@ -267,3 +267,36 @@ impl Package {
         values
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registrations_are_read_from_calls() {
+        let source = "package v1\nconst GroupName = \"apps\"\n\
+            var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: \"v1\"}\n\
+            func add(scheme *runtime.Scheme) error {\n\
+            scheme.AddKnownTypes(SchemeGroupVersion,\n&Deployment{},\n&DeploymentList{},\n)\n\
+            scheme.AddKnownTypeWithName(SchemeGroupVersion.WithKind(\"Other\"), &Configuration{})\n\
+            scheme.AddKnownTypes(Unknown, &Nothing{})\nreturn nil\n}\n";
+        let file = go::scan(source).expect("the source is well-formed");
+        let found = registrations(&file.tokens, &file.consts);
+        let kinds: Vec<String> = found.iter().map(|(g, v, k, ty)| format!("{g}/{v} {k} {ty}")).collect();
+        assert_eq!(
+            kinds,
+            [
+                "apps/v1 Deployment Deployment",
+                "apps/v1 DeploymentList DeploymentList",
+                "apps/v1 Other Configuration"
+            ]
+        );
+    }
+
+    #[test]
+    fn versions_are_told_from_other_folders() {
+        assert!(is_version("v1") && is_version("v1beta1") && is_version("v2"));
+        assert!(!is_version("validation") && !is_version("core") && !is_version("v"));
+        assert!(within("k8s.io/api/core/v1", "k8s.io/api") && !within("k8s.io/apiserver", "k8s.io/api"));
+    }
+}
