@@ -265,13 +265,78 @@ fn form(word: &str) -> Option<Form> {
 mod tests {
     use super::*;
 
+    const SMALL: &str = "boga schema table, format 1\n\
+        package core/v1 k8s.io.api.core.v1\n\
+        package meta/v1 k8s.io.meta.v1\n\
+        in core/v1\n\
+        message Pod kind=v1/Pod kind=batch/v1/Pod\n \
+        ... - Type\n \
+        spec 2 *[]meta/v1.Time always required set atomic immutable\n \
+        mode 4 string values=a_b|c default=\"a b\"\n \
+        ports 3 {}Type omitzero keys=a,b patch=merge,retainKeys merge-key=a\n\
+        message Type atomic\n \
+        kind 1 string\n\
+        in meta/v1\n\
+        message Time time\n\
+        resource v1/Pod pods namespaced on status=v1/Pod\n";
+
     #[test]
-    fn the_builtin_table_loads() {
-        let table = builtin();
-        let pod = table.message(table.kind("", "v1", "Pod").expect("pods are in the table"));
-        assert_eq!(&*pod.name, "k8s.io.api.core.v1.Pod");
+    fn every_word_is_read() {
+        let table = parse(SMALL).expect("the text is well-formed");
+        let pod = table.message(table.kind("batch", "v1", "Pod").expect("it has two kinds"));
         assert_eq!(pod.path("kind"), Some(&[0, 0][..]));
-        assert_eq!(pod.by_number(2).map(|at| &*pod.fields[at as usize].json), Some("spec"));
-        assert!(table.resource("apps", "v1", "deployments").is_some_and(|r| r.subresources.len() == 2));
+        let order: Vec<&str> = pod.in_wire_order().map(|f| &*f.json).collect();
+        assert_eq!(order, ["spec", "ports", "mode"]);
+
+        let spec = pod.field("spec").expect("declared");
+        assert_eq!((spec.pointer, spec.cardinality, spec.omit), (true, Cardinality::List, Omit::Never));
+        assert_eq!((spec.list, spec.map), (ListType::Set, MapType::Atomic));
+        assert!(spec.required && spec.immutable);
+        assert_eq!(spec.ty, Type::Message(table.named("k8s.io.meta.v1.Time").expect("declared")));
+
+        let mode = pod.field("mode").expect("declared");
+        assert_eq!(mode.values, ["a b".into(), Box::from("c")]);
+        assert_eq!(mode.default.as_deref(), Some("\"a b\""));
+
+        let ports = pod.field("ports").expect("declared");
+        assert_eq!(
+            (ports.cardinality, ports.omit, ports.list),
+            (Cardinality::Map, Omit::Zero, ListType::Map)
+        );
+        assert_eq!(ports.list_keys, ["a".into(), Box::from("b")]);
+        assert!(ports.patch.merge && ports.patch.retain_keys && !ports.patch.replace);
+        assert_eq!(ports.merge_key.as_deref(), Some("a"));
+
+        let named = |name: &str| table.message(table.named(name).expect("declared"));
+        assert!(named("k8s.io.api.core.v1.Type").atomic);
+        assert_eq!(named("k8s.io.meta.v1.Time").form, Form::Time);
+        assert!(
+            table.resource("", "v1", "pods").is_some_and(|r| r.default_on && r.scope == Scope::Namespaced)
+        );
+    }
+
+    #[test]
+    fn broken_lines_are_named() {
+        let check = |broken: &str, want: &str| {
+            let found = parse(broken).err().unwrap_or_else(|| panic!("{broken} is refused"));
+            assert!(found.contains(want), "{found}");
+        };
+        let after = |line: &str| format!("{SMALL}{line}\n");
+        check(&after("in meta/v1\nmessage A\n a 1"), "line 17: a field has a name, a number and a type");
+        check(&after("in meta/v1\nmessage A\n a x string"), "`x` is no field number");
+        check(&after("in meta/v1\nmessage A\n a 1 Pod"), "unknown type `Pod`");
+        check(&after("in meta/v1\nmessage A\n a 1 string loud"), "unknown word `loud`");
+        check(&after("in meta/v1\nmessage A\n a 1 string loud=1"), "unknown key `loud`");
+        check(&after("in meta/v1\nmessage A\n a 1 string patch=loud"), "unknown patch strategy `loud`");
+        check(&after("in meta/v1\nmessage A loud"), "unknown form `loud`");
+        check(&after("in meta/v1\nmessage A kind=Pod"), "`Pod` is no kind");
+        check(&after("package x"), "a package has an alias and a name");
+        check(&after("resource v1/Pod pods"), "a resource has a kind");
+        check(&after("resource v1/Pod pods everywhere on"), "unknown scope `everywhere`");
+        check(&after("resource v1/Pod pods cluster maybe"), "`maybe` is neither on nor off");
+        check(&after("resource v1/Job jobs cluster on"), "no message is registered as the kind of jobs");
+        check(&after("loud"), "cannot read `loud`");
+        check("header\n a 1 string", "a field outside a message");
+        check("header\nmessage A", "no package is open");
     }
 }

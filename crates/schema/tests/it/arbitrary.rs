@@ -1,5 +1,7 @@
 //! Whatever a schema or a value says, nothing panics, and what is done once is not undone or redone by doing it again.
 
+use std::time::Duration;
+
 use bolero::check;
 use grammar::field::Path;
 use schema::structural::{
@@ -10,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 #[test]
 fn any_schema_takes_any_value() {
-    check!().with_type::<Vec<u8>>().for_each(|bytes| {
+    check!().with_test_time(budget()).with_type::<Vec<u8>>().for_each(|bytes| {
         let mut source = Source { bytes, at: 0 };
         let written = source.schema(0);
         let value = source.value(0);
@@ -43,7 +45,7 @@ fn any_schema_takes_any_value() {
 
 #[test]
 fn any_json_is_read_or_refused_as_a_schema() {
-    check!().with_type::<Vec<u8>>().for_each(|bytes| {
+    check!().with_test_time(budget()).with_type::<Vec<u8>>().for_each(|bytes| {
         if let Ok(schema) = Schema::read(&Source { bytes, at: 0 }.value(0)) {
             validate(&Path::new("schema"), &schema, &Options::default());
             widgets(&schema);
@@ -53,7 +55,7 @@ fn any_json_is_read_or_refused_as_a_schema() {
 
 #[test]
 fn any_text_is_compiled_or_refused_as_a_pattern() {
-    check!().with_type::<Vec<u8>>().for_each(|bytes| {
+    check!().with_test_time(budget()).with_type::<Vec<u8>>().for_each(|bytes| {
         // Bytes choose among what patterns are made of; plain random text would nearly never open a class.
         const PARTS: [&str; 40] = [
             "a",
@@ -103,6 +105,12 @@ fn any_text_is_compiled_or_refused_as_a_pattern() {
         }
         let _ = compile_pattern(&String::from_utf8_lossy(bytes));
     });
+}
+
+/// A second a test, times `BOGA_SEEDS`.
+fn budget() -> Duration {
+    let times = std::env::var("BOGA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(times)
 }
 
 fn widgets(schema: &Schema) -> Table {
