@@ -7,6 +7,7 @@
 //!
 //! This crate performs no I/O and knows no resource, no verb and no server.
 
+pub mod digest;
 pub mod envelope;
 pub mod json;
 pub mod proto;
@@ -14,10 +15,13 @@ mod special;
 pub mod splice;
 pub mod status;
 pub mod typed;
+pub mod user;
 pub mod yaml;
 
+pub use digest::Digest;
 pub use k8s_openapi;
 pub use proto::Outside;
 pub use serde_json::Value;
 pub use status::Status;
 pub use typed::Typed;
+pub use user::User;

@@ -65,7 +65,7 @@ impl Encoder<'_, '_> {
                 }
                 continue;
             }
-            match map.and_then(|m| m.get(&*field.json)) {
+            match map.and_then(|m| m.get(&*field.json)).filter(|value| !value.is_null()) {
                 Some(value) => {
                     self.key(&field.json);
                     match field.cardinality {

@@ -7,18 +7,24 @@ use schema::{Cardinality, Field, Form, MessageId, Omit, Scalar, Table, Type};
 use serde_json::{Map, Number, Value, json};
 
 /// Nesting stops here, so that recursive schemas end.
-const DEPTH: u32 = 7;
+const DEPTH: u32 = 9;
+
+/// Beyond this many messages, further ones are left out: a schema of schemas branches tenfold at each level.
+const BUDGET: u32 = 1000;
 
 pub(crate) struct Generator<'t> {
     pub table: &'t Table,
     pub random: SeededRandom,
     /// One in how many optional fields is left out; 0 fills all.
     pub sparse: u64,
+    /// Messages made so far.
+    pub made: u32,
 }
 
 impl Generator<'_> {
     /// Any tree of the message; decoding it brings it into normal form.
     pub(crate) fn message(&mut self, id: MessageId, depth: u32) -> Value {
+        self.made += 1;
         let message = self.table.message(id);
         match message.form {
             Form::Object => {
@@ -72,10 +78,11 @@ impl Generator<'_> {
                 }
                 continue;
             }
-            // What protobuf cannot carry does not survive it.
-            let optional = field.pointer || field.cardinality != Cardinality::One || field.omit == Omit::Empty;
-            let skip = depth >= DEPTH || (self.sparse > 0 && self.random.below(self.sparse) == 0);
-            if field.number == 0 || (optional && skip) {
+            // What protobuf cannot carry does not survive it, and structs cannot do without what is required.
+            let optional = !field.required && (field.pointer || field.cardinality != Cardinality::One || field.omit == Omit::Empty);
+            let skip = optional && self.sparse > 0 && self.random.below(self.sparse) == 0;
+            let deep = (depth >= DEPTH || self.made > BUDGET) && matches!(field.ty, Type::Message(_));
+            if field.number == 0 || skip || deep {
                 continue;
             }
             let value = match field.cardinality {

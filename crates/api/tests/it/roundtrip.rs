@@ -23,7 +23,7 @@ fn every_message_survives_json_protobuf_and_tree() {
         messages += 1;
         for seed in 0..4 * seeds() {
             let random = SeededRandom::new(seed * 7919 + u64::from(id.0));
-            let mut generator = Generator { table, random, sparse: seed % 4 };
+            let mut generator = Generator { table, random, sparse: seed % 4, made: 0 };
             let mut text = Vec::new();
             json::encode_any(&generator.message(id, 0), &mut text);
             let context = || format!("{} with seed {seed}: {}", message.name, String::from_utf8_lossy(&text));
@@ -72,7 +72,7 @@ fn typed_objects_lose_nothing() {
         let outside = Outside { api_version: &api_version, kind, revision: None };
         for seed in 0..8 * seeds() {
             let random = SeededRandom::new(seed);
-            let mut generator = Generator { table, random, sparse: seed % 4 };
+            let mut generator = Generator { table, random, sparse: seed % 4, made: 0 };
             let mut text = Vec::new();
             json::encode_any(&generator.message(id, 0), &mut text);
             let tree = json::decode(table, id, &text).unwrap().value;
