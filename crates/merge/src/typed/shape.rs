@@ -18,7 +18,7 @@ impl<'t> Typing<'t> {
     pub(crate) fn root(self) -> Node<'t> {
         match self {
             Typing::Message(table, id) => {
-                Node { table: Some(table), kind: Kind::Message(id, MapType::Granular), preserve: false }
+                Node { table: Some(table), kind: Kind::Message(id, Override::None), preserve: false }
             }
             Typing::Deduced => Node { table: None, kind: Kind::Deduced, preserve: false },
         }
@@ -36,7 +36,7 @@ pub(crate) struct Node<'t> {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind<'t> {
-    Message(MessageId, MapType),
+    Message(MessageId, Override),
     Scalar(Scalar),
     List(&'t Field),
     Map(&'t Field),
@@ -45,6 +45,17 @@ enum Kind<'t> {
     /// Any value, owned as a whole.
     Atomic,
 }
+
+/// What a field says of the struct in it, against what the struct says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Override {
+    None,
+    Atomic,
+    Granular,
+}
+
+/// The one field that makes an atomic struct granular again, which the table has no word for.
+const GRANULAR_FIELD: (&str, &str) = ("k8s.io.api.core.v1.PersistentVolumeSpec", "claimRef");
 
 /// The forms that a value at a place may take. Usually exactly one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,7 +140,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    fn message_atom(self, id: MessageId, relation: MapType) -> Atom<'t> {
+    fn message_atom(self, id: MessageId, relation: Override) -> Atom<'t> {
         let Some(table) = self.table else { return self.any(Kind::Deduced, false) };
         let message = table.message(id);
         let scalar = |primitive| Atom { scalar: Some(primitive), ..Atom::default() };
@@ -155,11 +166,15 @@ impl<'t> Node<'t> {
     }
 
     /// Without fields of its own, or where it says so, an object may have any fields.
-    fn object(self, table: &'t Table, message: &'t Message, relation: MapType) -> MapAtom<'t> {
+    fn object(self, table: &'t Table, message: &'t Message, relation: Override) -> MapAtom<'t> {
         let preserve = self.inheriting(message).preserve;
         let free_form = preserve || message.open || message.fields.is_empty();
         MapAtom {
-            atomic: message.atomic || relation == MapType::Atomic,
+            atomic: match relation {
+                Override::None => message.atomic,
+                Override::Atomic => true,
+                Override::Granular => false,
+            },
             message: Some((table, message)),
             element: free_form.then(|| self.at(Kind::Deduced)),
             preserve,
@@ -173,7 +188,13 @@ impl<'t> Node<'t> {
     fn field(self, field: &'t Field) -> Node<'t> {
         match field.cardinality {
             Cardinality::One => match self.single(field) {
-                node @ Node { kind: Kind::Message(id, _), .. } => node.at(Kind::Message(id, field.map)),
+                node @ Node { kind: Kind::Message(id, _), .. } => {
+                    let relation = match field.map {
+                        MapType::Atomic => Override::Atomic,
+                        MapType::Granular => Override::None,
+                    };
+                    node.at(Kind::Message(id, relation))
+                }
                 node => node,
             },
             Cardinality::List => self.at(Kind::List(field)),
@@ -185,7 +206,7 @@ impl<'t> Node<'t> {
     fn single(self, field: &'t Field) -> Node<'t> {
         match field.ty {
             Type::Scalar(scalar) => self.at(Kind::Scalar(scalar)),
-            Type::Message(id) => self.at(Kind::Message(id, MapType::Granular)),
+            Type::Message(id) => self.at(Kind::Message(id, Override::None)),
         }
     }
 }
@@ -200,15 +221,10 @@ fn primitive(scalar: Scalar) -> Primitive {
     }
 }
 
-/// A list whose type is not declared goes by its patch strategy: merged lists are keyed by the merge key, or sets.
 fn relation(field: &Field) -> Relation<'_> {
     match field.list {
         ListType::Set => Relation::Set,
         ListType::Map => Relation::Keyed(&field.list_keys),
-        ListType::Atomic if field.patch.merge => match &field.merge_key {
-            Some(key) => Relation::Keyed(std::slice::from_ref(key)),
-            None => Relation::Set,
-        },
         ListType::Atomic => Relation::Atomic,
     }
 }
@@ -257,7 +273,13 @@ impl<'t> MapAtom<'t> {
     pub(crate) fn declared(&self, name: &str) -> Option<Node<'t>> {
         let (table, message) = self.message?;
         let field = find_field(table, message, name)?;
-        Some(Node { table: Some(table), kind: Kind::Deduced, preserve: self.preserve }.field(field))
+        let node = Node { table: Some(table), kind: Kind::Deduced, preserve: self.preserve }.field(field);
+        match node.kind {
+            Kind::Message(id, _) if (&*message.name, name) == GRANULAR_FIELD => {
+                Some(node.at(Kind::Message(id, Override::Granular)))
+            }
+            _ => Some(node),
+        }
     }
 
     /// The type of any field: declared, or what undeclared fields are; `None` where those are not allowed.
@@ -286,7 +308,10 @@ impl<'t> MapAtom<'t> {
         // Upstream's published schemas give the zero value as the default of a field that is always written.
         match field.ty {
             Type::Scalar(scalar)
-                if field.cardinality == Cardinality::One && !field.pointer && field.omit == Omit::Never =>
+                if scalar != Scalar::Bytes
+                    && field.cardinality == Cardinality::One
+                    && !field.pointer
+                    && field.omit == Omit::Never =>
             {
                 match primitive(scalar) {
                     Primitive::String => Some(Value::from("")),
@@ -331,4 +356,79 @@ pub(crate) fn with_named_fields(set: &Set, typing: Typing<'_>) -> Set {
         })
     }
     walk(set, Some(typing.root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The forms of a place in one line, to compare with what upstream's schema says of it.
+    fn describe(node: Node<'_>, depth: usize) -> String {
+        let atom = node.atom();
+        let inner = |node: Node<'_>| match depth {
+            0 => String::new(),
+            _ => format!("of[{}]", describe(node, depth - 1)),
+        };
+        let mut out = Vec::new();
+        if let Some(scalar) = atom.scalar {
+            out.push(format!("s:{}", format!("{scalar:?}").to_lowercase()));
+        }
+        if let Some(list) = atom.list {
+            let relation = match list.relation {
+                Relation::Atomic => "atomic-list".to_owned(),
+                Relation::Set => "list()".to_owned(),
+                Relation::Keyed(keys) => format!("list({})", keys.join(",")),
+            };
+            out.push(relation + &inner(list.element));
+        }
+        if let Some(map) = atom.map {
+            let relation = if map.atomic { "atomic-map" } else { "map" };
+            out.push(relation.to_owned() + &map.element.map_or_else(String::new, inner));
+        }
+        out.join(" ")
+    }
+
+    /// Recorded from the schema that client-go publishes for apply configurations.
+    #[test]
+    fn every_built_in_field_has_the_shape_that_upstream_gives_it() {
+        let recorded: BTreeMap<String, BTreeMap<String, String>> =
+            serde_json::from_str(include_str!("../../tests/data/shapes.json")).unwrap();
+        let table = schema::builtin();
+        let (mut fields, mut absent, mut wrong) = (0, Vec::new(), Vec::new());
+        for (name, shapes) in &recorded {
+            let Some(id) = table.named(name) else {
+                absent.push(name);
+                continue;
+            };
+            let root = Typing::Message(table, id).root();
+            let map = root.atom().map.unwrap();
+            for (field, wanted) in shapes {
+                // The server itself reads raw extensions as untyped, whatever this schema says.
+                if name.ends_with("RawExtension") {
+                    continue;
+                }
+                fields += 1;
+                let got = if field.is_empty() {
+                    describe(root, 0)
+                } else {
+                    let Some(node) = map.declared(field) else {
+                        wrong.push(format!("{name}.{field}: not declared"));
+                        continue;
+                    };
+                    let default = match map.key_default(field) {
+                        Some(default) if node.atom().scalar.is_some() => format!(" default={default}"),
+                        _ => String::new(),
+                    };
+                    describe(node, 1) + &default
+                };
+                if got != *wanted {
+                    wrong.push(format!("{name}.{field}: {got}, wanted {wanted}"));
+                }
+            }
+        }
+        println!("shapes.json: {} messages, {fields} fields, {} differ", recorded.len(), wrong.len());
+        assert!(wrong.is_empty() && absent.is_empty(), "{}\nabsent: {absent:?}", wrong.join("\n"));
+    }
 }
