@@ -177,7 +177,7 @@ pub enum Dependents {
 #[derive(Clone, Debug)]
 pub struct Selectable {
     pub label: Text,
-    /// Where the value lies; the first path that holds something wins.
+    /// Where the value lies, list items by index; the first path that holds something wins.
     pub paths: Vec<Vec<Text>>,
     /// The value where every path is empty.
     pub absent: Text,
@@ -319,8 +319,14 @@ impl Selectable {
     }
 
     fn read<'a>(&'a self, obj: &'a Value) -> Cow<'a, str> {
-        let value = self.paths.iter().map(|path| path.iter().fold(obj, |value, key| value.at(key)));
-        match value.into_iter().find(|value| !value.is_zero()) {
+        let step = |value: &'a Value, key: &Text| match value {
+            Value::Array(items) => {
+                key.parse().ok().and_then(|index: usize| items.get(index)).unwrap_or(&Value::Null)
+            }
+            value => value.at(key),
+        };
+        let mut values = self.paths.iter().map(|path| path.iter().fold(obj, step));
+        match values.find(|value| !value.is_zero()) {
             Some(Value::String(text)) => text.as_str().into(),
             Some(other) => other.to_string().into(),
             None => (&*self.absent).into(),

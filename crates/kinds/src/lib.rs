@@ -4,14 +4,21 @@
 //! alike (discovery, the registry, tables, the shared tests) walks that list. Nothing here performs I/O, reads
 //! a clock or knows HTTP; a rule is a function of object trees.
 
+mod base64;
+pub mod check;
+pub mod claim;
 pub mod column;
+mod go_json;
 pub mod kind;
 pub mod list;
 pub mod meta;
 mod moment;
 pub mod node;
+pub mod signer;
 pub mod strategy;
 pub mod tree;
+
+pub mod pod;
 
 pub mod core;
 

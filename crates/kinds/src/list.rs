@@ -5,12 +5,20 @@ use std::sync::{Arc, LazyLock};
 use crate::core;
 use crate::kind::Kind;
 
-static KINDS: LazyLock<Vec<Arc<Kind>>> =
-    LazyLock::new(|| [core::config_map::kind()].into_iter().map(Arc::new).collect());
+/// One line a kind, group by group.
+const KINDS: &[fn() -> Kind] = &[
+    core::config_map::kind,
+    core::namespace::kind,
+    core::pod::kind,
+    core::secret::kind,
+    core::service_account::kind,
+];
 
-/// Every built-in kind, group by group.
+static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());
+
+/// Every built-in kind.
 pub fn all() -> &'static [Arc<Kind>] {
-    &KINDS
+    &ALL
 }
 
 /// The kind that `group` serves under `plural`.

@@ -206,11 +206,14 @@ fn finalizers(finalizers: &Node<'_>, errs: &mut ErrorList) {
 /// A finalizer without a domain must be one of the standard ones.
 pub fn qualified_finalizers(finalizers: &Node<'_>, errs: &mut ErrorList) {
     for finalizer in finalizers.items() {
-        if !finalizer.str().contains('/') && !matches!(finalizer.str(), "kubernetes" | ORPHAN | FOREGROUND) {
-            errs.push(
-                finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified"),
-            );
-        }
+        standard_or_qualified(&finalizer, errs);
+    }
+}
+
+/// One finalizer's name.
+pub fn standard_or_qualified(name: &Node<'_>, errs: &mut ErrorList) {
+    if !name.str().contains('/') && !matches!(name.str(), "kubernetes" | ORPHAN | FOREGROUND) {
+        errs.push(name.invalid("name is neither a standard finalizer name nor is it fully qualified"));
     }
 }
 

@@ -1,24 +1,16 @@
-//! Reading the timestamps of decoded objects.
+//! Timestamps of object trees.
 
 use base::clock::Wall;
+use grammar::time::Time;
 
-/// An RFC 3339 timestamp in UTC, as every decoded tree writes it: `2026-11-20T09:30:00Z`, with or without a
-/// fraction.
+/// A timestamp as a point in time, if it is one.
 pub fn parse(text: &str) -> Option<Wall> {
-    let text = text.strip_suffix('Z')?;
-    let (date, time) = text.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
-    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let mut time = time.splitn(3, ':').map(str::parse::<i64>);
-    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    // Days since the epoch, counting years from March so that the leap day comes last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days =
-        y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 153 + 2) / 5 + day - 719_469;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(Wall(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+    Time::parse(text).ok()?.to_nanos().map(Wall)
+}
+
+/// A point in time as objects write it: in whole seconds.
+pub fn text(at: Wall) -> String {
+    Time::from_nanos(at.0).to_string()
 }
 
 #[cfg(test)]

@@ -112,6 +112,8 @@ pub trait TreeMut {
     fn copy_from(&mut self, other: &Value, path: &[&str]);
     /// The items under `key`, to edit; none where it is absent.
     fn items_mut(&mut self, key: &str) -> std::slice::IterMut<'_, Value>;
+    /// The items of the list along `path`, to edit; none where it is absent.
+    fn at_path(&mut self, path: &[&str]) -> std::slice::IterMut<'_, Value>;
 }
 
 impl TreeMut for Value {
@@ -160,7 +162,11 @@ impl TreeMut for Value {
     }
 
     fn items_mut(&mut self, key: &str) -> std::slice::IterMut<'_, Value> {
-        match self.get_mut(key) {
+        self.at_path(&[key])
+    }
+
+    fn at_path(&mut self, path: &[&str]) -> std::slice::IterMut<'_, Value> {
+        match self.find_mut(path) {
             Some(Value::Array(items)) => items.iter_mut(),
             _ => [].iter_mut(),
         }

@@ -137,7 +137,7 @@ fn rows_are_upstreams_and_match_the_columns() {
 fn selectable_fields_are_upstreams() {
     every(|kind, sample| {
         let ours: Value = kind
-            .fields(&sample.prepared)
+            .fields(&sample.shown)
             .into_iter()
             .map(|(label, value)| (label.to_owned(), json!(value)))
             .collect();

