@@ -9,6 +9,7 @@ pub mod platform;
 pub mod pull;
 pub mod reason;
 pub mod reference;
+pub mod registry;
 pub mod store;
 
 pub use digest::Digest;

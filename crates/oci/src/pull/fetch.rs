@@ -109,7 +109,7 @@ impl<'a> Source<'a> {
                 if let Some(mut partial) =
                     left.filter(|left| left.offset() > 0 && error.kind() == Kind::Unavailable)
                 {
-                    partial.keep();
+                    partial.keep(true);
                 }
                 Err(error)
             }

@@ -100,6 +100,20 @@ impl Store {
         Ingest::begin(self.clone(), digest.algorithm(), lock, false).map(Some)
     }
 
+    /// Begins a registry's upload, or finds one again that an earlier process began.
+    pub(crate) fn ingest_upload(&self, repository: &str, id: &str, fresh: bool) -> Result<Option<Ingest>> {
+        // The name binds the upload to its repository.
+        let name = Digest::of(format!("{repository} {id}").as_bytes());
+        let path = self.path("ingest").join(format!("upload-{}", name.hex()));
+        if !fresh && !path.exists() {
+            return Ok(None);
+        }
+        match PathLock::try_acquire(&path)? {
+            Some(lock) => Ingest::begin(self.clone(), Algorithm::Sha256, lock, fresh).map(Some),
+            None => Ok(None),
+        }
+    }
+
     pub(super) fn remove_abandoned_ingests(&self) -> Result<()> {
         let now = self.now();
         for path in entries(&self.path("ingest"))? {
@@ -161,9 +175,9 @@ impl Ingest {
         self.rehash()
     }
 
-    /// Leaves an unfinished download for a later attempt.
-    pub fn keep(&mut self) {
-        self.keep = true;
+    /// Whether to leave unfinished content for a later attempt.
+    pub fn keep(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
     /// Finishes content of any digest.

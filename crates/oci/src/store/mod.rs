@@ -47,7 +47,7 @@ pub(crate) use images::check_layer_count;
 pub use lease::Lease;
 pub use usage::Usage;
 
-pub(crate) use durable::{fsync_dir, read_limited};
+pub(crate) use durable::{fsync_dir, read_limited, write as durable_write};
 pub(crate) use lock::PathLock;
 
 use crate::error::{Error, IoContext, Kind, Result};
