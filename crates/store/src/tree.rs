@@ -51,6 +51,7 @@ impl Tree {
         level.pop().map_or_else(Tree::new, |root| Tree { root: root.node })
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.root.count()
     }

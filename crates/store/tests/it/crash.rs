@@ -26,8 +26,22 @@ struct Promises {
     revisions: BTreeSet<Revision>,
 }
 
-/// One seeded life of a store with several crashes; `Err` says which promise was broken.
-async fn live(seed: u64, durability: Durability) -> Result<(), String> {
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the file could not be opened: {0}")]
+    Unopenable(String),
+    #[error("the file did not hold what it should: {0}")]
+    Promise(String),
+}
+
+impl From<String> for Broken {
+    fn from(promise: String) -> Broken {
+        Broken::Promise(promise)
+    }
+}
+
+/// One seeded life of a store with several crashes.
+async fn live(seed: u64, durability: Durability) -> Result<(), Broken> {
     let mut random = SeededRandom::new(seed);
     let mut disk = FaultyDisk::new(seed);
     let mut promises = Promises::default();
@@ -39,7 +53,7 @@ async fn live(seed: u64, durability: Durability) -> Result<(), String> {
             disk = disk.after_power_cut();
         }
         disk.plan(Fault::None);
-        let store = open(&disk, durability).map_err(|error| format!("crash {crash}: {error}"))?;
+        let store = open(&disk, durability).map_err(|error| Broken::Unopenable(format!("crash {crash}: {error}")))?;
         check(&store, &mut promises)?;
         let at = 1 + random.below(120);
         disk.plan(match random.below(4) {
@@ -57,8 +71,8 @@ async fn live(seed: u64, durability: Durability) -> Result<(), String> {
         drop(store);
         disk = cut;
     }
-    let store = open(&disk, durability).map_err(|error| format!("at the end: {error}"))?;
-    check(&store, &mut promises)
+    let store = open(&disk, durability).map_err(|error| Broken::Unopenable(format!("at the end: {error}")))?;
+    Ok(check(&store, &mut promises)?)
 }
 
 fn open(disk: &FaultyDisk, durability: Durability) -> Result<Store, OpenError> {
@@ -184,14 +198,12 @@ async fn client(
     Ok((known, revisions))
 }
 
-fn run(seed: u64, durability: Durability) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let runtime = runtime.expect("a runtime");
-    let outcome = runtime.block_on(async {
+fn run(seed: u64, durability: Durability) -> Result<(), Broken> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
         let life = tokio::time::timeout(Duration::from_secs(60), live(seed, durability));
-        life.await.unwrap_or_else(|_| Err("the run hangs".into()))
-    });
-    outcome.map_err(|broken| format!("seed {seed}: {broken}"))
+        life.await.unwrap_or_else(|_| Err(Broken::Promise("every call is answered".into())))
+    })
 }
 
 #[test]
@@ -202,7 +214,7 @@ fn a_thousand_crashes_lose_nothing_that_was_acknowledged() {
             scope.spawn(move || {
                 for seed in (lane..runs).step_by(2) {
                     if let Err(broken) = run(seed, Durability::Synced) {
-                        panic!("{broken}");
+                        panic!("seed {seed}: {broken}");
                     }
                 }
             });
@@ -213,6 +225,8 @@ fn a_thousand_crashes_lose_nothing_that_was_acknowledged() {
 /// The checker is worth something only if it finds a store that answers before the disk has the data.
 #[test]
 fn the_same_runs_without_syncs_are_found_out() {
-    let broken: Vec<String> = (0..50).filter_map(|seed| run(seed, Durability::Unsynced).err()).collect();
-    assert!(broken.len() > 10, "only {} of 50 runs were found to lose data: {broken:?}", broken.len());
+    let broken: Vec<Broken> = (0..100).filter_map(|seed| run(seed, Durability::Unsynced).err()).collect();
+    let lost = broken.iter().filter(|broken| matches!(broken, Broken::Promise(_))).count();
+    assert!(broken.len() > 50, "only {} of 100 runs were found out", broken.len());
+    assert!(lost > 10, "of {} runs found out only {lost} opened and had lost writes", broken.len());
 }

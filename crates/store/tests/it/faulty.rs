@@ -68,10 +68,15 @@ impl FaultyDisk {
         let mut changes = state.unsynced.clone();
         let State { random, durable, .. } = &mut *state;
         let mut image = durable.clone();
-        // Now and then everything or nothing made it; mostly a part did, in any order.
+        // Everything or nothing made it, or the first part of it in order, or any part in any order.
         let survivors = [0, 100, 50, 90][random.below(4) as usize];
-        for at in (1..changes.len()).rev() {
-            if survivors != 100 {
+        if random.below(3) == 0 {
+            changes.truncate(random.below(changes.len() as u64 + 1) as usize);
+            changes.iter().for_each(|change| change.apply(&mut image));
+            changes.clear();
+        }
+        if survivors != 100 {
+            for at in (1..changes.len()).rev() {
                 changes.swap(at, random.below(at as u64 + 1) as usize);
             }
         }
@@ -80,7 +85,6 @@ impl FaultyDisk {
                 continue;
             }
             match change {
-                Change::SetLen(len) => image.resize(len as usize, 0),
                 Change::Write(at, data) if random.below(4) == 0 => {
                     for (n, sector) in data.chunks(SECTOR).enumerate() {
                         if random.below(2) == 0 {
@@ -88,7 +92,7 @@ impl FaultyDisk {
                         }
                     }
                 }
-                Change::Write(at, data) => place(&mut image, at as usize, &data),
+                whole => whole.apply(&mut image),
             }
         }
         let next = FaultyDisk::new(random.next_u64());
@@ -124,11 +128,17 @@ impl State {
     }
 
     fn apply(&mut self, change: Change) {
-        match &change {
-            Change::Write(at, data) => place(&mut self.seen, *at as usize, data),
-            Change::SetLen(len) => self.seen.resize(*len as usize, 0),
-        }
+        change.apply(&mut self.seen);
         self.unsynced.push(change);
+    }
+}
+
+impl Change {
+    fn apply(&self, image: &mut Vec<u8>) {
+        match self {
+            Change::Write(at, data) => place(image, *at as usize, data),
+            Change::SetLen(len) => image.resize(*len as usize, 0),
+        }
     }
 }
 
