@@ -70,7 +70,7 @@ pub fn attach_pod(pod: &PodLink) -> Result<(), Error> {
     })?;
     let pod_mac = pod.addresses.first().map_or([0x0a, 0x58, 0, 0, 0, 1], |address| mac_of(*address));
     let peer = (POD_DEVICE, pod_mac, namespace.as_fd());
-    node.add_veth(&pod.host_device, NODE_MAC, peer, pod.mtu, &pod.alias)?;
+    node.add_veth(&pod.host_device, NODE_MAC, peer, pod.mtu)?;
     let finished = finish(&mut node, pod, pod_mac);
     if finished.is_err() {
         let _ = node.delete_link(&pod.host_device);
@@ -81,6 +81,7 @@ pub fn attach_pod(pod: &PodLink) -> Result<(), Error> {
 fn finish(node: &mut Rtnl, pod: &PodLink, pod_mac: Mac) -> Result<(), Error> {
     netns::run(&pod.netns, || inside(&pod.addresses))??;
     let device = node.index(&pod.host_device)?;
+    node.set_alias(device, &pod.alias)?;
     if pod.addresses.iter().any(IpAddr::is_ipv6) {
         super::set_sysctl(&format!("net/ipv6/conf/{}/accept_dad", pod.host_device), "0")?;
     }

@@ -113,14 +113,12 @@ impl Rtnl {
         mac: Mac,
         peer: (&str, Mac, BorrowedFd<'_>),
         mtu: u32,
-        alias: &str,
     ) -> Result<(), Error> {
         let (peer_name, peer_mac, namespace) = peer;
         let body = |w: &mut Writer| {
             w.text(3, name);
             w.data(1, &mac);
             w.ne32(4, mtu);
-            w.data(20, alias.as_bytes());
             w.nest(18, |w| {
                 w.data(1, b"veth");
                 w.nest(2, |w| {

@@ -3,4 +3,7 @@
 
 mod lab;
 mod links;
+mod machine;
+mod names;
+mod plugins;
 mod services;
