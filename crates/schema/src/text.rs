@@ -109,15 +109,11 @@ impl<'a> Reader<'a> {
     }
 
     fn field(&self, line: &str) -> Result<Field, String> {
-        let (line, default) = match line.split_once(" default=") {
-            Some((line, default)) => (line, Some(default.into())),
-            None => (line, None),
-        };
-        let mut words = line.split(' ');
+        let mut words = Words(line);
         let (Some(json), Some(number), Some(ty)) = (words.next(), words.next(), words.next()) else {
             return Err("a field has a name, a number and a type".to_string());
         };
-        let mut field = Field { default, ..Field::default() };
+        let mut field = Field::default();
         match json {
             "..." => field.inline = true,
             name => field.json = name.into(),
@@ -148,10 +144,33 @@ impl<'a> Reader<'a> {
                 Type::Message(*self.ids.get(&key).ok_or_else(|| format!("unknown type `{ty}`"))?)
             }
         };
-        for word in words {
-            self::word(&mut field, word)?;
+        loop {
+            if let Some(default) = words.0.strip_prefix("default=") {
+                field.default = Some(default.into());
+                return Ok(field);
+            }
+            match words.next() {
+                Some(word) => self::word(&mut field, word)?,
+                None => return Ok(field),
+            }
         }
-        Ok(field)
+    }
+}
+
+/// A line's words. What is left of the line stays at hand, for a default is all that is left.
+struct Words<'a>(&'a str);
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self.0.bytes().position(|b| b == b' ').unwrap_or(self.0.len());
+        let (word, rest) = self.0.split_at(end);
+        self.0 = rest.strip_prefix(' ').unwrap_or(rest);
+        Some(word)
     }
 }
 
