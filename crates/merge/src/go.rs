@@ -1,7 +1,7 @@
 //! The textual forms in which upstream's messages print values: Go's `%v`, `%#v`, `%q`, `%s` and `%T`.
 
-use std::fmt::Write as _;
-
+use grammar::go::float;
+pub(crate) use grammar::go::quote;
 use serde_json::{Number, Value};
 
 /// Upstream reads numbers as floats in some paths (apply) and keeps integers in others (strategic merge); a
@@ -103,55 +103,6 @@ fn number(n: &Number, numbers: Numbers) -> String {
         Some(i) if numbers == Numbers::Integers => i.to_string(),
         _ => float(n.as_f64().unwrap_or(0.0)),
     }
-}
-
-/// Go's `%g`: the shortest digits that read back as `f`, with an exponent below 1e-4 and from a million on.
-fn float(f: f64) -> String {
-    let scientific = format!("{f:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if f == 0.0 || (-4..6).contains(&exponent) {
-        return format!("{f}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
-}
-
-/// `%q`.
-pub(crate) fn quote(s: &str) -> String {
-    let mut out = String::with_capacity(s.len() + 2);
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\x0b' => out.push_str("\\v"),
-            ' ' => out.push(' '),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                let _ = write!(out, "\\x{:02x}", c as u32);
-            }
-            c if unprintable(c) => {
-                let width = if c as u32 > 0xffff { 8 } else { 4 };
-                let mark = if width == 8 { 'U' } else { 'u' };
-                let _ = write!(out, "\\{mark}{:0width$x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-fn unprintable(c: char) -> bool {
-    c.is_control()
-        || c.is_whitespace()
-        || matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xe000..=0xf8ff | 0xfeff | 0xfff0..=0xfffb | 0xe0000..=0x10ffff)
 }
 
 #[cfg(test)]

@@ -293,7 +293,7 @@ impl<'d> Holder<'d> {
             }
             Holder::List(items) if key == "-" => items.push(value),
             Holder::List(items) => {
-                let index = parse_index(key)
+                let index = atoi(key)
                     .map_err(|e| format!("value was not a proper array index: '{key}': {e}"))
                     .and_then(|index| resolve(index, items.len() + 1))?;
                 items.insert(index, value);
@@ -316,7 +316,7 @@ impl<'d> Holder<'d> {
 }
 
 fn index_in(key: &str, length: usize) -> Result<usize, String> {
-    resolve(parse_index(key)?, length)
+    resolve(atoi(key)?, length)
 }
 
 /// An index into `length` places; negative ones count from the end.
@@ -328,10 +328,6 @@ fn resolve(index: i64, length: usize) -> Result<usize, String> {
     Ok(if index < 0 { index + length } else { index } as usize)
 }
 
-fn parse_index(key: &str) -> Result<i64, String> {
-    let digits = key.strip_prefix(['+', '-']).unwrap_or(key);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("strconv.Atoi: parsing {}: invalid syntax", crate::go::quote(key)));
-    }
-    key.parse().map_err(|_| format!("strconv.Atoi: parsing {}: value out of range", crate::go::quote(key)))
+fn atoi(key: &str) -> Result<i64, String> {
+    grammar::go::atoi(key).map_err(|error| error.to_string())
 }

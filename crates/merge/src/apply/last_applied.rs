@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::fieldset::write_json;
 use crate::limits::{MAX_ANNOTATION_BYTES, check_depth};
 
 pub const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -25,9 +24,7 @@ pub(super) fn refresh(object: &mut Value, config: &Value) {
     if let Some(Value::Object(annotations)) = config.pointer_mut("/metadata/annotations") {
         annotations.remove(LAST_APPLIED_ANNOTATION);
     }
-    let mut record = String::new();
-    write_json(&mut record, &config);
-    record.push('\n');
+    let record = grammar::go::json(&config) + "\n";
     let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") else { return };
     annotations.insert(LAST_APPLIED_ANNOTATION.to_owned(), Value::from(record));
     if bytes_of(annotations) > MAX_ANNOTATION_BYTES {

@@ -107,7 +107,8 @@ impl<'a> FieldManager<'a> {
     /// Applies the configuration `patch` by `manager`, and returns the object with its `managedFields`.
     ///
     /// `live` is the stored object, or [`empty_object`] where there is none. The outcome equals `live` where the
-    /// apply changes nothing at all. Defaults are the caller's to fill in.
+    /// apply changes nothing at all. What pruning emptied is null, which decoding drops. Defaults are the caller's to
+    /// fill in.
     pub fn apply(
         &self,
         live: &Value,

@@ -13,4 +13,3 @@ pub use element::{Path, PathElement};
 pub use filter::{Filter, Pattern, Step};
 pub use set::Set;
 pub use wire::FieldsError;
-pub(crate) use wire::write_json;

@@ -173,7 +173,7 @@ enum Html {
     Escaped,
 }
 
-pub(crate) fn write_json(out: &mut String, value: &Value) {
+fn write_json(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
@@ -211,18 +211,14 @@ fn write_number(out: &mut String, n: &Number) {
         return;
     }
     let f = n.as_f64().unwrap_or(0.0);
-    if f != 0.0 && !(1e-6..1e21).contains(&f.abs()) {
-        let text = format!("{f:e}");
-        match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => {
-                out.push_str(digits);
-                out.push_str("e+");
-                out.push_str(exponent);
-            }
-            _ => out.push_str(&text),
+    let scientific = format!("{f:e}");
+    match scientific.split_once('e') {
+        Some((digits, exponent)) if f != 0.0 && !(1e-6..1e21).contains(&f.abs()) => {
+            let (sign, exponent) =
+                exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+            out.push_str(&format!("{digits}e{sign}{exponent:0>2}"));
         }
-    } else {
-        out.push_str(&format!("{f}"));
+        _ => out.push_str(&f.to_string()),
     }
 }
 
