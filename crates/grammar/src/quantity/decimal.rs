@@ -219,9 +219,16 @@ impl Decimal {
     }
 }
 
-/// `10^exponent`, zero or infinity beyond what a float holds.
+/// `10^exponent`, zero or infinity beyond what a float holds. It is put together from two exact or nearly exact
+/// factors as Go does it, so that the last digit agrees.
 pub(super) fn power_of_ten(exponent: i32) -> f64 {
-    format!("1e{exponent}").parse().expect("a power of ten is a float")
+    let exact =
+        |exponent: i32| -> f64 { format!("1e{exponent}").parse().expect("a power of ten is a float") };
+    match exponent {
+        0..=308 => exact(exponent / 32 * 32) * exact(exponent % 32),
+        -323..=-1 => exact(exponent / 32 * 32) / exact(-(exponent % 32)),
+        _ => exact(exponent),
+    }
 }
 
 /// Pads digits with zeros until the exponent beside them is a multiple of three.
