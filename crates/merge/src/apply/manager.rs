@@ -193,7 +193,7 @@ impl<'a> FieldManager<'a> {
             return Err(Error::BadRequest("metadata.managedFields must be nil".to_owned()));
         }
         let typing = self.typing()?;
-        let versioned = self.to_version(live).map_err(|error| {
+        let versioned = self.in_version(live).map_err(|error| {
             format!("failed to convert live object ({}) to proper version: {error}", described(live))
         })?;
         typed::validate(patch, typing, Duplicates::Refused).map_err(|error| {
@@ -245,14 +245,14 @@ impl<'a> FieldManager<'a> {
         now: Timestamp,
     ) -> Result<Managed, Error> {
         let typing = self.typing()?;
-        let new_versioned = self.to_version(new).map_err(|error| {
+        let new_versioned = self.in_version(new).map_err(|error| {
             format!(
                 "failed to convert new object ({}) to proper version ({}): {error}",
                 described(new),
                 self.group_version
             )
         })?;
-        let live_versioned = self.to_version(live).map_err(|error| {
+        let live_versioned = self.in_version(live).map_err(|error| {
             format!("failed to convert live object ({}) to proper version: {error}", described(live))
         })?;
         typed::validate(&new_versioned, typing, Duplicates::Allowed).map_err(|error| {
@@ -317,7 +317,7 @@ impl<'a> FieldManager<'a> {
     fn set_by_client_side_apply(&self, live: &Value) -> Option<Set> {
         let record = last_applied::read(live, self.group_version)?;
         let typing = self.typing().ok()?;
-        let live = self.to_version(live).ok()?;
+        let live = self.in_version(live).ok()?;
         typed::validate(&live, typing, Duplicates::Refused).ok()?;
         typed::validate(&record, typing, Duplicates::Refused).ok()?;
         let set = typed::field_set(&record, typing);
@@ -331,7 +331,7 @@ impl<'a> FieldManager<'a> {
         })
     }
 
-    fn to_version<'v>(&self, object: &'v Value) -> Result<Cow<'v, Value>, ConvertError> {
+    fn in_version<'v>(&self, object: &'v Value) -> Result<Cow<'v, Value>, ConvertError> {
         match type_of(object).0 {
             version if version == self.group_version => Ok(Cow::Borrowed(object)),
             "" => Ok(Cow::Borrowed(object)),

@@ -264,7 +264,8 @@ fn diff_keyed(
                     diff.insert(merge_key.to_owned(), key.clone());
                     patch.push(Value::Object(diff));
                 }
-                (o.next(), n.next());
+                o.next();
+                n.next();
             }
             (Ordering::Less, Some((_, key)), _) => {
                 if !options.ignore_deletions {
@@ -309,7 +310,8 @@ fn diff_scalars(old: &[Value], new: &[Value], options: Options) -> Result<ListDi
         };
         match order {
             Ordering::Equal => {
-                (o.next(), n.next());
+                o.next();
+                n.next();
             }
             Ordering::Less => out.deleted.extend(o.next().filter(|_| !options.ignore_deletions).cloned()),
             Ordering::Greater => out.patch.extend(n.next().filter(|_| !options.ignore_additions).cloned()),

@@ -10,6 +10,8 @@ use merge::typed::Typing;
 use merge::value::equal;
 use serde_json::{Map, Value, json};
 
+use crate::iterations;
+
 /// Turns bytes into choices; once they run out every choice is the first.
 struct Choices<'b>(std::slice::Iter<'b, u8>);
 
@@ -41,7 +43,7 @@ fn set(choices: &mut Choices<'_>) -> Set {
 
 #[test]
 fn set_algebra_obeys_its_laws() {
-    check!().for_each(|bytes: &[u8]| {
+    check!().with_iterations(iterations()).for_each(|bytes: &[u8]| {
         let choices = &mut Choices(bytes.iter());
         let (a, b, c) = (set(choices), set(choices), set(choices));
         let paths = |set: &Set| set.paths().into_iter().collect::<BTreeSet<Path>>();
@@ -156,7 +158,7 @@ fn any_sequence_of_writers_ends_as_in_the_model() {
     let typing = Typing::Message(table, table.kind("", "v1", "ConfigMap").unwrap());
     let convert = OneVersion { version: "v1", typing };
     let filters = HashMap::new();
-    check!().for_each(|bytes: &[u8]| {
+    check!().with_iterations(iterations()).for_each(|bytes: &[u8]| {
         let choices = &mut Choices(bytes.iter());
         let fields = FieldManager {
             convert: &convert,

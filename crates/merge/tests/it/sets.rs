@@ -9,15 +9,19 @@ use serde_json::{Value, json};
 
 use crate::recorded::{check, difference};
 
+fn text<'v>(case: &'v Value, field: &str) -> &'v str {
+    case[field].as_str().expect("a text")
+}
+
 #[test]
 fn sets_are_read_combined_and_written_as_upstream() {
     check("sets.json", include_str!("../data/sets.json"), 80, |case| {
-        let left = Set::from_json(case["left"].as_str()?);
+        let left = Set::from_json(text(case, "left"));
         if let Some(refused) = case.get("refused") {
             return (left.is_err() != *refused).then(|| format!("got {left:?}"));
         }
         let left = left.expect("a good set");
-        let right = Set::from_json(case["right"].as_str()?).expect("a good set");
+        let right = Set::from_json(text(case, "right")).expect("a good set");
         let paths: Vec<String> = left.paths().iter().map(Path::to_string).collect();
         let ours = json!({
             "canonical": left.to_json(),
@@ -31,7 +35,8 @@ fn sets_are_read_combined_and_written_as_upstream() {
             "same": left == right,
         });
         let wrong: Vec<String> = ours
-            .as_object()?
+            .as_object()
+            .expect("an object of outcomes")
             .iter()
             .filter(|(key, value)| case[key] != **value)
             .map(|(key, value)| format!("{key}: {value}\nwanted {}", case[key]))
@@ -61,9 +66,10 @@ fn entries_pass_through_the_scale_subresource_as_upstream() {
 #[test]
 fn entries_are_upgraded_to_server_side_apply_as_upstream() {
     check("upgrade.json", include_str!("../data/upgrade.json"), 10, |case| {
-        let from: Vec<&str> = case["from"].as_array()?.iter().filter_map(Value::as_str).collect();
-        let (to, subresource) = (case["to"].as_str()?, case["subresource"].as_str()?);
-        let entries = case["entries"].as_array()?;
+        let from = case["from"].as_array().expect("a list of names");
+        let from: Vec<&str> = from.iter().filter_map(Value::as_str).collect();
+        let (to, subresource) = (text(case, "to"), text(case, "subresource"));
+        let entries = case["entries"].as_array().expect("a list of entries");
         let outcome = upgrade_managed_fields(entries, &from, to, subresource);
         let outcome =
             outcome.map(|entries| if entries.is_empty() { Value::Null } else { Value::Array(entries) });
