@@ -104,7 +104,7 @@ impl Options {
 fn each(s: &Schema, visit: &mut dyn FnMut(&Schema)) {
     visit(s);
     let junctors = s.all_of.iter().chain(&s.any_of).chain(&s.one_of).chain(s.not.as_deref());
-    let dependencies = s.refused.dependencies.iter().flatten().filter_map(|(_, schema)| schema.as_ref());
+    let dependencies = s.refused.dependencies.iter().flatten().filter_map(|(_, schema)| schema.as_deref());
     let items = match &s.items {
         Some(Items::One(schema)) => std::slice::from_ref(&**schema),
         Some(Items::Each(schemas)) => schemas,

@@ -21,7 +21,7 @@ pub use format::is_recognised;
 pub use lists::validate_lists;
 pub use lower::{Definition, table};
 pub use pattern::compile as compile_pattern;
-pub use schema::{Additional, Items, Refused, Rule, Schema};
+pub use schema::{Additional, DEEPEST, Items, Refused, Rule, Schema};
 pub use value::Validator;
 
 /// What a definition must keep to. A new one must keep to all; an updated one is excused from what it broke before the

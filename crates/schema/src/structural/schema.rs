@@ -55,6 +55,10 @@ pub struct Schema {
     pub refused: Refused,
 }
 
+/// How many schemas may lie within one another. Every walk over schemas recurses, and this keeps them all well within a
+/// thread's stack. No definition in use comes near it.
+pub const DEEPEST: usize = 100;
+
 /// Keywords that are read only to be refused by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Refused {
@@ -62,7 +66,7 @@ pub struct Refused {
     pub schema: String,
     pub reference: Option<String>,
     pub pattern_properties: bool,
-    pub dependencies: Option<BTreeMap<String, Option<Schema>>>,
+    pub dependencies: Option<BTreeMap<String, Option<Box<Schema>>>>,
     pub additional_items: bool,
     pub definitions: BTreeMap<String, Schema>,
 }
@@ -93,73 +97,97 @@ pub struct Rule {
 }
 
 impl Schema {
-    /// Reads a `JSONSchemaProps`. Null is absent. Fails only where a keyword's value has the wrong JSON type, which
-    /// decoding the definition has ruled out before.
+    /// Reads a `JSONSchemaProps`. Null is absent. Fails where schemas nest deeper than [`DEEPEST`], and where a keyword's
+    /// value has the wrong JSON type, which decoding the definition has ruled out before.
     pub fn read(value: &Value) -> Result<Schema, String> {
+        let mut schema = Schema::default();
+        schema.fill(value, 0)?;
+        Ok(schema)
+    }
+
+    /// Fills a schema in place: schemas are large, and handing them up from call to call would cost stack.
+    fn fill(&mut self, value: &Value, depth: usize) -> Result<(), String> {
         let Value::Object(map) = value else {
             return Err("a schema must be an object".to_string());
         };
-        let r = Reader(map);
-        Ok(Schema {
-            kind: r.text("type")?,
-            format: r.text("format")?,
-            title: r.text("title")?,
-            description: r.text("description")?,
-            default: r.get("default").cloned(),
-            example: r.get("example").cloned(),
-            external_docs: r.get("externalDocs").cloned(),
-            nullable: r.flag("nullable")?,
-            properties: r.schemas_by_name("properties")?,
-            additional_properties: match r.get("additionalProperties") {
-                None => None,
-                Some(Value::Bool(allowed)) => Some(Additional::Allowed(*allowed)),
-                Some(schema) => Some(Additional::Schema(Box::new(Schema::read(schema)?))),
-            },
-            items: match r.get("items") {
-                None => None,
-                Some(Value::Array(schemas)) => {
-                    Some(Items::Each(schemas.iter().map(Schema::read).collect::<Result<_, _>>()?))
-                }
-                Some(schema) => Some(Items::One(Box::new(Schema::read(schema)?))),
-            },
-            maximum: r.number("maximum")?,
-            exclusive_maximum: r.flag("exclusiveMaximum")?,
-            minimum: r.number("minimum")?,
-            exclusive_minimum: r.flag("exclusiveMinimum")?,
-            multiple_of: r.number("multipleOf")?,
-            max_length: r.count("maxLength")?,
-            min_length: r.count("minLength")?,
-            pattern: r.text("pattern")?,
-            max_items: r.count("maxItems")?,
-            min_items: r.count("minItems")?,
-            unique_items: r.flag("uniqueItems")?,
-            max_properties: r.count("maxProperties")?,
-            min_properties: r.count("minProperties")?,
-            required: r.texts("required")?,
-            values: r.list("enum")?.to_vec(),
-            all_of: r.schemas("allOf")?,
-            any_of: r.schemas("anyOf")?,
-            one_of: r.schemas("oneOf")?,
-            not: r.get("not").map(Schema::read).transpose()?.map(Box::new),
-            preserve_unknown: r.optional_flag("x-kubernetes-preserve-unknown-fields")?,
-            embedded_resource: r.flag("x-kubernetes-embedded-resource")?,
-            int_or_string: r.flag("x-kubernetes-int-or-string")?,
-            list_type: r.optional_text("x-kubernetes-list-type")?,
-            list_map_keys: r.texts("x-kubernetes-list-map-keys")?,
-            map_type: r.optional_text("x-kubernetes-map-type")?,
-            rules: r.list("x-kubernetes-validations")?.iter().map(rule).collect::<Result<_, _>>()?,
-            refused: Refused {
-                id: r.text("id")?,
-                schema: r.text("$schema")?,
-                reference: r.optional_text("$ref")?,
-                pattern_properties: r
-                    .get("patternProperties")
-                    .is_some_and(|v| v.as_object().is_some_and(|m| !m.is_empty())),
-                dependencies: dependencies(r.get("dependencies"))?,
-                additional_items: r.get("additionalItems").is_some(),
-                definitions: r.schemas_by_name("definitions")?,
-            },
-        })
+        if depth > DEEPEST {
+            return Err(format!("a schema may nest at most {DEEPEST} schemas deep"));
+        }
+        let r = Reader { map, depth };
+        self.fill_facts(&r)?;
+        r.fill_map("properties", &mut self.properties)?;
+        r.fill_list("allOf", &mut self.all_of)?;
+        r.fill_list("anyOf", &mut self.any_of)?;
+        r.fill_list("oneOf", &mut self.one_of)?;
+        r.fill_map("definitions", &mut self.refused.definitions)?;
+        if let Some(schema) = r.get("not") {
+            self.not = Some(r.schema(schema)?);
+        }
+        match r.get("additionalProperties") {
+            None => {}
+            Some(Value::Bool(allowed)) => self.additional_properties = Some(Additional::Allowed(*allowed)),
+            Some(schema) => self.additional_properties = Some(Additional::Schema(r.schema(schema)?)),
+        }
+        match r.get("items") {
+            None => {}
+            Some(Value::Array(_)) => {
+                let mut schemas = Vec::new();
+                r.fill_list("items", &mut schemas)?;
+                self.items = Some(Items::Each(schemas));
+            }
+            Some(schema) => self.items = Some(Items::One(r.schema(schema)?)),
+        }
+        // A dependency is a schema or a list of names; of the latter nothing is kept.
+        if let Some(Value::Object(dependencies)) = r.get("dependencies") {
+            let mut out = BTreeMap::new();
+            for (name, dependency) in dependencies {
+                let schema = if dependency.is_object() { Some(r.schema(dependency)?) } else { None };
+                out.insert(name.clone(), schema);
+            }
+            self.refused.dependencies = Some(out);
+        }
+        Ok(())
+    }
+
+    /// Reads the keywords that hold no schemas.
+    fn fill_facts(&mut self, r: &Reader<'_>) -> Result<(), String> {
+        self.kind = r.text("type")?;
+        self.format = r.text("format")?;
+        self.title = r.text("title")?;
+        self.description = r.text("description")?;
+        self.default = r.get("default").cloned();
+        self.example = r.get("example").cloned();
+        self.external_docs = r.get("externalDocs").cloned();
+        self.nullable = r.flag("nullable")?;
+        self.maximum = r.number("maximum")?;
+        self.exclusive_maximum = r.flag("exclusiveMaximum")?;
+        self.minimum = r.number("minimum")?;
+        self.exclusive_minimum = r.flag("exclusiveMinimum")?;
+        self.multiple_of = r.number("multipleOf")?;
+        self.max_length = r.count("maxLength")?;
+        self.min_length = r.count("minLength")?;
+        self.pattern = r.text("pattern")?;
+        self.max_items = r.count("maxItems")?;
+        self.min_items = r.count("minItems")?;
+        self.unique_items = r.flag("uniqueItems")?;
+        self.max_properties = r.count("maxProperties")?;
+        self.min_properties = r.count("minProperties")?;
+        self.required = r.texts("required")?;
+        self.values = r.list("enum")?.to_vec();
+        self.preserve_unknown = r.optional_flag("x-kubernetes-preserve-unknown-fields")?;
+        self.embedded_resource = r.flag("x-kubernetes-embedded-resource")?;
+        self.int_or_string = r.flag("x-kubernetes-int-or-string")?;
+        self.list_type = r.optional_text("x-kubernetes-list-type")?;
+        self.list_map_keys = r.texts("x-kubernetes-list-map-keys")?;
+        self.map_type = r.optional_text("x-kubernetes-map-type")?;
+        self.rules = r.list("x-kubernetes-validations")?.iter().map(rule).collect::<Result<_, _>>()?;
+        self.refused.id = r.text("id")?;
+        self.refused.schema = r.text("$schema")?;
+        self.refused.reference = r.optional_text("$ref")?;
+        self.refused.pattern_properties =
+            r.get("patternProperties").is_some_and(|v| v.as_object().is_some_and(|map| !map.is_empty()));
+        self.refused.additional_items = r.get("additionalItems").is_some();
+        Ok(())
     }
 
     /// Whether unknown fields of this value stay.
@@ -198,7 +226,7 @@ fn rule(value: &Value) -> Result<Rule, String> {
     let Value::Object(map) = value else {
         return Err("a validation rule must be an object".to_string());
     };
-    let r = Reader(map);
+    let r = Reader { map, depth: 0 };
     Ok(Rule {
         rule: r.text("rule")?,
         message: r.text("message")?,
@@ -209,22 +237,14 @@ fn rule(value: &Value) -> Result<Rule, String> {
     })
 }
 
-/// A dependency is a schema or a list of names; of the latter nothing is kept.
-fn dependencies(value: Option<&Value>) -> Result<Option<BTreeMap<String, Option<Schema>>>, String> {
-    let Some(Value::Object(map)) = value else { return Ok(None) };
-    let mut out = BTreeMap::new();
-    for (name, dependency) in map {
-        let schema = if dependency.is_object() { Some(Schema::read(dependency)?) } else { None };
-        out.insert(name.clone(), schema);
-    }
-    Ok(Some(out))
+struct Reader<'a> {
+    map: &'a Map<String, Value>,
+    depth: usize,
 }
-
-struct Reader<'a>(&'a Map<String, Value>);
 
 impl<'a> Reader<'a> {
     fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+        self.map.get(key).filter(|value| !value.is_null())
     }
 
     fn typed<T>(
@@ -273,12 +293,22 @@ impl<'a> Reader<'a> {
         self.list(key)?.iter().map(text).collect()
     }
 
-    fn schemas(&self, key: &str) -> Result<Vec<Schema>, String> {
-        self.list(key)?.iter().map(Schema::read).collect()
+    fn schema(&self, value: &Value) -> Result<Box<Schema>, String> {
+        let mut schema = Box::<Schema>::default();
+        schema.fill(value, self.depth + 1)?;
+        Ok(schema)
     }
 
-    fn schemas_by_name(&self, key: &str) -> Result<BTreeMap<String, Schema>, String> {
-        let map = self.typed(key, "an object", Value::as_object)?;
-        map.into_iter().flatten().map(|(name, schema)| Ok((name.clone(), Schema::read(schema)?))).collect()
+    fn fill_list(&self, key: &str, out: &mut Vec<Schema>) -> Result<(), String> {
+        let schemas = self.list(key)?;
+        out.resize_with(schemas.len(), Schema::default);
+        schemas.iter().zip(out).try_for_each(|(value, schema)| schema.fill(value, self.depth + 1))
+    }
+
+    fn fill_map(&self, key: &str, out: &mut BTreeMap<String, Schema>) -> Result<(), String> {
+        for (name, value) in self.typed(key, "an object", Value::as_object)?.into_iter().flatten() {
+            out.entry(name.clone()).or_default().fill(value, self.depth + 1)?;
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Schemas, values and updates with the outcomes that upstream's v1.37 `apiextensions-apiserver` gave for them.
 
 use grammar::field::{ErrorList, Path};
-use schema::structural::{Definition, Options, Schema, Validator, table, validate, validate_lists};
+use schema::structural::{DEEPEST, Definition, Options, Schema, Validator, table, validate, validate_lists};
 use schema::{Scope, Table};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const RECORDED: &str = include_str!("../data/structural.json");
 
@@ -75,6 +75,32 @@ fn unchanged_faults_are_forgiven_as_upstream_does() {
         }
     }
     tally.finish(35);
+}
+
+#[test]
+fn schemas_nest_only_so_deep() {
+    for wrap in [
+        |inner: Value| json!({"type": "object", "properties": {"a": inner}, "default": {}}),
+        |inner: Value| json!({"type": "array", "items": inner}),
+        |inner: Value| json!({"type": "object", "not": inner, "allOf": [{}]}),
+    ] {
+        let nested = |levels: usize| (0..levels).fold(json!({"type": "string"}), |inner, _| wrap(inner));
+        let too_deep = Schema::read(&nested(DEEPEST + 1));
+        assert!(too_deep.is_err_and(|reason| reason.contains("may nest at most 100")));
+        let schema = Schema::read(&nested(DEEPEST)).expect("the deepest schema is readable");
+        validate(&Path::new("schema"), &schema, &Options::default());
+        Options::excusing(&schema);
+        let table = widgets(&schema);
+        let id = table.kind("example.com", "v1", "Widget").expect("the table has its kind");
+        for hold in [|inner: Value| json!({"a": inner}), |inner: Value| json!([inner])] {
+            let mut value = (0..DEEPEST).fold(json!(1), |inner, _| hold(inner));
+            Validator::new(&schema).validate(&Path::nil(), &value);
+            validate_lists(&Path::nil(), &schema, &value);
+            schema::drop_nulls(&table, id, &mut value);
+            schema::default(&table, id, &mut value);
+            schema::prune(&table, id, &mut value);
+        }
+    }
 }
 
 fn recorded() -> Vec<Value> {
