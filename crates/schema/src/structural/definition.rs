@@ -448,3 +448,67 @@ fn names_a_field(mut s: &Schema, mut path: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(schema: Value) -> Schema {
+        Schema::read(&schema).expect("the schema is readable")
+    }
+
+    #[test]
+    fn the_root_keeps_to_what_survives_a_status() {
+        let check = |schema: Value, want: Option<&str>| {
+            let errors = validate_root_with_status(&Path::new("schema"), &read(schema.clone()));
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            match want {
+                None => assert_eq!(found, [""; 0], "{schema}"),
+                Some(want) => assert!(found.len() == 1 && found[0].contains(want), "{schema}: {found:?}"),
+            }
+        };
+        check(json!({"type": "object", "properties": {"a": {"allOf": []}}, "required": ["a"]}), None);
+        check(
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "description": "d"}),
+            None,
+        );
+        check(
+            json!({"type": "string"}),
+            Some("schema.type: Invalid value: \"string\": only \"object\" is allowed"),
+        );
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            check(
+                json!({"type": "object", keyword: [{}]}),
+                Some("fields are allowed at the root of the schema"),
+            );
+        }
+        check(
+            json!({"type": "object", "nullable": true}),
+            Some("XPreserveUnknownFields XValidations] fields"),
+        );
+        check(
+            json!({"type": "object", "x-kubernetes-map-type": "atomic"}),
+            Some("fields are allowed at the root"),
+        );
+    }
+
+    #[test]
+    fn an_update_is_excused_from_what_was_broken_before() {
+        let check = |schema: Value, broken: fn(&Options) -> bool| {
+            assert!(!broken(&Options::excusing(&read(schema.clone()))), "{schema}");
+            assert!(broken(&Options::excusing(&read(json!({"type": "object"})))));
+        };
+        let with = |a: Value| json!({"type": "object", "properties": {"a": a}});
+        check(with(json!({})), |o| o.require_structural);
+        check(with(json!({"$ref": "#/x"})), |o| o.require_structural);
+        check(with(json!({"type": "null"})), |o| o.require_valid_types);
+        check(with(json!({"type": "object", "default": {"z": 1}})), |o| o.require_pruned_defaults);
+        let set_of_objects =
+            json!({"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "set"});
+        check(with(set_of_objects), |o| o.require_atomic_sets);
+        let loose_keys = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}}}});
+        check(with(loose_keys), |o| o.require_sound_keys);
+    }
+}

@@ -1,6 +1,6 @@
 //! Checks a value against a schema, in the words of upstream's OpenAPI validator.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use grammar::field::{self, BadValue, ErrorList, Path};
@@ -236,9 +236,10 @@ impl Node {
     fn check_list(&self, items: &[Value], old: Option<&Value>, at: &At<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         if let Some(schema) = &self.items {
+            let olds = OldItems::new(self, old);
             for (index, item) in items.iter().enumerate() {
                 let at = at.index(index);
-                outcome.merge(match old.and_then(|old| self.old_item(item, old)) {
+                outcome.merge(match olds.get(item) {
                     Some(old) => schema.check_ratcheting(item, old, &at),
                     None => schema.check(item, None, &at),
                 });
@@ -375,27 +376,49 @@ impl Node {
     }
 }
 
-/// A list map's key; keys that are no scalars name no item.
-fn scalar<'a>(item: &'a Value, key: &str) -> Option<&'a Value> {
-    item.as_object()?.get(key).filter(|value| value.is_string() || value.is_number() || value.is_boolean())
+/// The items of an old map list by their keys. Lists of other types have no items that correspond.
+struct OldItems<'a> {
+    keys: &'a [String],
+    items: HashMap<String, &'a Value>,
+}
+
+impl<'a> OldItems<'a> {
+    fn new(list: &'a Node, old: Option<&'a Value>) -> OldItems<'a> {
+        let mut olds =
+            OldItems { keys: list.list_map_keys.as_deref().unwrap_or_default(), items: HashMap::new() };
+        for item in old.and_then(Value::as_array).into_iter().flatten() {
+            if let Some(key) = olds.key(item) {
+                olds.items.entry(key).or_insert(item);
+            }
+        }
+        olds
+    }
+
+    fn get(&self, item: &Value) -> Option<&'a Value> {
+        self.items.get(&self.key(item)?).copied()
+    }
+
+    /// The item's keys as one text. Keys that are missing or no scalars name no item.
+    fn key(&self, item: &Value) -> Option<String> {
+        let item = item.as_object().filter(|_| !self.keys.is_empty())?;
+        let mut text = String::new();
+        for key in self.keys {
+            let value = item.get(key).filter(|v| v.is_string() || v.is_number() || v.is_boolean())?;
+            text.push_str(&value.to_string());
+            text.push('\0');
+        }
+        Some(text)
+    }
 }
 
 impl Node {
-    /// The old list's item with the same keys. Lists that are no maps have no such item.
-    fn old_item<'a>(&self, item: &Value, old: &'a Value) -> Option<&'a Value> {
-        let keys = self.list_map_keys.as_ref().filter(|keys| !keys.is_empty())?;
-        let wanted: Vec<&Value> = keys.iter().map(|key| scalar(item, key)).collect::<Option<_>>()?;
-        let same =
-            |other: &&Value| keys.iter().zip(&wanted).all(|(key, wanted)| scalar(other, key) == Some(wanted));
-        old.as_array()?.iter().find(same)
-    }
-
     /// Whether nothing that the schema knows has changed: a map list may be reordered, but a field without a schema
     /// cannot be compared and counts as changed.
     fn is_unchanged(&self, new: &Value, old: &Value) -> bool {
         match (new, old) {
             (Value::Array(new), Value::Array(items)) if self.list_map_keys.is_some() => {
-                let same = |item: &Value| match (&self.items, self.old_item(item, old)) {
+                let olds = OldItems::new(self, Some(old));
+                let same = |item: &Value| match (&self.items, olds.get(item)) {
                     (Some(schema), Some(old)) => schema.is_unchanged(item, old),
                     _ => false,
                 };
