@@ -13,6 +13,9 @@ mod go;
 pub mod json_patch;
 pub mod limits;
 pub mod merge_patch;
+mod precondition;
 pub mod strategic;
 pub mod typed;
 pub mod value;
+
+pub use precondition::Precondition;

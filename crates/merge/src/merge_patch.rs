@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::limits::{TooDeep, check_depth};
+use crate::precondition::{self, Precondition};
 
 /// Why a merge patch was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,8 +16,9 @@ pub enum Error {
     /// The two sides of a difference are an object and a list.
     #[error("Mismatched JSON Documents")]
     Mismatched,
-    #[error("precondition failed for: {0}")]
-    Conflict(String),
+    /// A patch to be made would change what must stay.
+    #[error("{0}")]
+    Precondition(String),
     #[error(transparent)]
     TooDeep(#[from] TooDeep),
 }
@@ -112,17 +114,25 @@ fn difference(original: &Map<String, Value>, modified: &Map<String, Value>) -> M
 
 /// The merge patch of a three-way apply: what `modified` adds to and changes in `current`, and what it drops of
 /// `original`, the configuration applied last.
-pub fn three_way(original: &Value, modified: &Value, current: &Value) -> Result<Value, Error> {
+pub fn three_way(
+    original: &Value,
+    modified: &Value,
+    current: &Value,
+    unchanged: &[Precondition<'_>],
+) -> Result<Value, Error> {
     let mut additions = create(current, modified)?;
     keep(&mut additions, Nulls::Drop);
-    let mut deletions = create(original, modified)?;
-    keep(&mut deletions, Nulls::Only);
-    match (&mut deletions, additions) {
-        // Merging keeps no nulls, but here the nulls are the point, so the union is made by hand.
-        (Value::Object(deletions), Value::Object(additions)) => unite(deletions, additions),
+    let mut patch = create(original, modified)?;
+    keep(&mut patch, Nulls::Only);
+    match (&mut patch, additions) {
+        // Applying the additions as a patch would keep no nulls, but here the nulls are the point.
+        (Value::Object(deletions), Value::Object(additions)) => {
+            unite(deletions, additions);
+            precondition::check(deletions, unchanged).map_err(Error::Precondition)?;
+        }
         _ => return Err(Error::BadDocument),
     }
-    Ok(deletions)
+    Ok(patch)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

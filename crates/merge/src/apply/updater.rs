@@ -14,7 +14,7 @@ use crate::fieldset::{Filter, Set};
 use crate::typed::{self, Comparison, Duplicates, with_named_fields};
 use crate::value::equal;
 
-/// A set, the version whose fields it names.
+/// A set, and the version whose fields it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Versioned {
     pub(super) set: Set,

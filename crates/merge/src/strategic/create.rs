@@ -11,15 +11,7 @@ use super::merge::{Mode, merge_maps};
 use super::{DELETE_FROM_LIST, DIRECTIVE, ELEMENT_ORDER, Error, RETAIN_KEYS, document};
 use crate::go::{self, Numbers};
 use crate::limits::check_depth;
-
-/// Something that a patch may not change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precondition<'k> {
-    /// A top-level field.
-    Key(&'k str),
-    /// A field of the metadata.
-    MetadataKey(&'k str),
-}
+use crate::precondition::{self, Precondition};
 
 type Object = Map<String, Value>;
 
@@ -36,7 +28,8 @@ pub fn two_way(
     let (original, modified) = (document(original)?, document(modified)?);
     let options = Options { set_order: true, ..Options::default() };
     let patch = diff_maps(&original, &modified, Place::of_message(table, id), options)?;
-    check_preconditions(patch, unchanged).map(Value::Object)
+    precondition::check(&patch, unchanged).map_err(Error::Failed)?;
+    Ok(Value::Object(patch))
 }
 
 /// The patch that brings `current` to `modified` and drops what the configuration applied last, `original`, had
@@ -63,7 +56,7 @@ pub fn three_way(
     let deletions = Options { set_order: true, ignore_additions: true, ..Options::default() };
     let deletions = diff_maps(&original, &modified, place, deletions)?;
     let patch = merge_maps(deletions, additions, place, Mode::Combine)?;
-    let patch = check_preconditions(patch, unchanged)?;
+    precondition::check(&patch, unchanged).map_err(Error::Failed)?;
     if !overwrite {
         let changes = diff_maps(&original, &current, place, Options::default())?;
         if maps_conflict(&patch, &changes, place)? {
@@ -74,20 +67,6 @@ pub fn three_way(
         }
     }
     Ok(Value::Object(patch))
-}
-
-fn check_preconditions(patch: Object, unchanged: &[Precondition<'_>]) -> Result<Object, Error> {
-    let violated = unchanged.iter().any(|precondition| match precondition {
-        Precondition::Key(key) => patch.contains_key(*key),
-        Precondition::MetadataKey(key) => {
-            patch.get("metadata").is_some_and(|metadata| metadata.get(key).is_some())
-        }
-    });
-    if violated {
-        let patch = go::plain(&Value::Object(patch), Numbers::Integers);
-        return Err(Error::failed(format!("precondition failed for: {patch}")));
-    }
-    Ok(patch)
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -20,7 +20,7 @@ mod merge;
 use schema::{MessageId, Table};
 use serde_json::{Map, Value};
 
-pub use create::{Precondition, three_way, two_way};
+pub use create::{three_way, two_way};
 
 use crate::limits::{TooDeep, check_depth};
 use lookup::Place;

@@ -97,7 +97,7 @@ fn patches_of_every_kind_survive_any_input() {
         let _ =
             strategic::three_way(document.clone(), patch.clone(), third.clone(), table, pod(), false, &[]);
         let _ = merge_patch::apply(document.clone(), patch.clone());
-        let _ = merge_patch::three_way(&document, &patch, &third);
+        let _ = merge_patch::three_way(&document, &patch, &third, &[]);
         let operations = Value::Array((0..4).map(|_| Value::Object(seed.map(3))).collect());
         let _ = json_patch::apply(document, &operations);
     });

@@ -52,7 +52,7 @@ fn merge_patches_apply_and_are_made_as_upstream() {
     check("merge.json", include_str!("../data/merge.json"), 100, |case| {
         let original = &case["original"];
         let outcome = match (case.get("modified"), case.get("current")) {
-            (Some(modified), Some(current)) => merge_patch::three_way(original, modified, current),
+            (Some(modified), Some(current)) => merge_patch::three_way(original, modified, current, &[]),
             (Some(modified), None) => merge_patch::create(original, modified),
             (None, _) => merge_patch::apply(original.clone(), case["patch"].clone()),
         };
