@@ -390,3 +390,74 @@ fn fill(data: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layer with something of everything, among it a link that leads out.
+    fn archive(outside: &Path) -> Vec<u8> {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        let mut add = |path: &str, kind: ::tar::EntryType, link: &str, data: &[u8]| {
+            let mut header = ::tar::Header::new_ustar();
+            header.set_entry_type(kind);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(1);
+            header.set_size(data.len() as u64);
+            header.set_path(path).unwrap();
+            if !link.is_empty() {
+                header.set_link_name(link).unwrap();
+            }
+            header.set_cksum();
+            builder.append(&header, data).unwrap();
+        };
+        use ::tar::EntryType as T;
+        add("link", T::Symlink, outside.to_str().unwrap(), b"");
+        add("pax", T::XHeader, "", b"30 SCHILY.xattr.user.note=abc\n18 mtime=123.4567\n");
+        add("dir/", T::Directory, "", b"");
+        add("dir/file", T::Regular, "", b"content");
+        add("hard", T::Link, "dir/file", b"");
+        add("dir/.wh.gone", T::Regular, "", b"");
+        add("long", T::GNULongName, "", b"dir/a/long/name\0");
+        add("short", T::Regular, "", b"x");
+        add("fifo", T::Fifo, "", b"");
+        builder.into_inner().unwrap()
+    }
+
+    /// However an archive is damaged, unpacking it neither panics nor touches anything outside.
+    #[test]
+    fn damaged_archives_do_no_harm() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("precious"), b"x").unwrap();
+        let base = archive(outside.path());
+        let limits = Limits { max_entries: 100, max_layer_bytes: 1 << 20, ..Limits::default() };
+        let check = |bytes: &[u8]| {
+            let into = tempfile::tempdir().unwrap();
+            let applied = apply(bytes, into.path(), &[], &limits);
+            let left: Vec<_> =
+                std::fs::read_dir(outside.path()).unwrap().map(|of| of.unwrap().file_name()).collect();
+            assert_eq!(left, ["precious"]);
+            applied.map(drop)
+        };
+        check(&base).unwrap();
+        bolero::check!().with_type::<Vec<(u16, u8)>>().for_each(|damage| {
+            let mut bytes = base.clone();
+            for &(at, value) in damage {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = value;
+            }
+            let _ = check(&bytes);
+            // Mended checksums let the damage through to what lies behind them.
+            for block in bytes.as_chunks_mut::<512>().0 {
+                if &block[257..262] == b"ustar" {
+                    block[148..156].fill(b' ');
+                    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+                    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                }
+            }
+            let _ = check(&bytes);
+        });
+    }
+}

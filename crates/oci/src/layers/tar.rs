@@ -429,7 +429,7 @@ fn pax_time(value: &[u8]) -> Option<(i64, u32)> {
     let mut nanos = 0u32;
     for at in 0..9 {
         let digit = fraction.as_bytes().get(at).copied().unwrap_or(b'0');
-        nanos = nanos * 10 + u32::from(char::from(digit).to_digit(10)?);
+        nanos = nanos * 10 + char::from(digit).to_digit(10)?;
     }
     Some(match (negative, nanos) {
         (false, _) => (secs, nanos),

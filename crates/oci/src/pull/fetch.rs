@@ -91,6 +91,22 @@ impl<'a> Source<'a> {
         if store.has_blob(&of.digest) {
             return check_size(store, of);
         }
+        let mut outcome = Err(unavailable("no server is configured for this registry"));
+        for endpoint in &self.endpoints {
+            outcome = self.blob_through(endpoint, store, of).await;
+            match &outcome {
+                Err(error) if endpoint.mirror && error.kind() != Kind::NoSpace => {
+                    tracing::debug!(mirror = endpoint.url, %error, "mirror failed; asking the next");
+                }
+                _ => break,
+            }
+        }
+        outcome.map_err(|error| error.context(format!("failed to copy blob {}", of.digest)))
+    }
+
+    /// The same from one server. What is whole so far stays for the next server, or the next pull, to continue;
+    /// what turns out wrong is removed.
+    async fn blob_through(&self, endpoint: &Endpoint, store: &Store, of: &Descriptor) -> Result<()> {
         let ingest = {
             let (store, digest) = (store.clone(), of.digest.clone());
             blocking(move || store.ingest_blob(&digest)).await?
@@ -98,8 +114,8 @@ impl<'a> Source<'a> {
         // Another pull was faster.
         let Some(ingest) = ingest else { return check_size(store, of) };
         let mut slot = Slot(Some(ingest));
-        let outcome = self.blob_from_any(of, &mut slot).await;
-        let outcome = match (outcome, slot.0) {
+        let outcome = self.blob_from(endpoint, of, &mut slot).await;
+        match (outcome, slot.0) {
             (Ok(()), Some(done)) => {
                 let digest = of.digest.clone();
                 blocking(move || done.commit_as(&digest)).await
@@ -113,20 +129,7 @@ impl<'a> Source<'a> {
                 }
                 Err(error)
             }
-        };
-        outcome.map_err(|error| error.context(format!("failed to copy blob {}", of.digest)))
-    }
-
-    async fn blob_from_any(&self, of: &Descriptor, slot: &mut Slot) -> Result<()> {
-        for endpoint in &self.endpoints {
-            match self.blob_from(endpoint, of, slot).await {
-                Err(error) if endpoint.mirror && slot.0.is_some() && error.kind() != Kind::NoSpace => {
-                    tracing::debug!(mirror = endpoint.url, %error, "mirror failed; asking the next");
-                }
-                outcome => return outcome,
-            }
         }
-        Err(unavailable("no server is configured for this registry"))
     }
 
     /// Downloads from one server, continuing as often as that brings anything new.

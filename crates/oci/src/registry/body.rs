@@ -63,9 +63,13 @@ pub(super) async fn into_ingest(mut body: Incoming, mut ingest: Ingest) -> (Opti
     });
     let received = loop {
         match timeout(STALL, body.frame()).await {
-            Err(_) => break Err(Error::new(Kind::Unavailable, format!("the client sent nothing for {STALL:?}"))),
+            Err(_) => {
+                break Err(Error::new(Kind::Unavailable, format!("the client sent nothing for {STALL:?}")));
+            }
             Ok(None) => break Ok(()),
-            Ok(Some(Err(error))) => break Err(Error::new(Kind::Unavailable, format!("the upload broke off: {error}"))),
+            Ok(Some(Err(error))) => {
+                break Err(Error::new(Kind::Unavailable, format!("the upload broke off: {error}")));
+            }
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data()
                     && sender.send(data).await.is_err()

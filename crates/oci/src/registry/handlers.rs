@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -63,9 +66,13 @@ async fn dispatch(registry: &Registry, request: Request<Incoming>) -> Outcome {
         (Route::Tags(name), _) if reads => list_tags(registry, name, &query).await,
         (Route::Manifest(name, of), _) if reads => get_manifest(registry, name, of).await,
         (Route::Manifest(name, of), Method::PUT) => put_manifest(registry, name, of, request).await,
-        (Route::Manifest(name, of), Method::DELETE) if registry.deletes => delete_manifest(registry, name, of).await,
+        (Route::Manifest(name, of), Method::DELETE) if registry.deletes => {
+            delete_manifest(registry, name, of).await
+        }
         (Route::Blob(name, digest), _) if reads => get_blob(registry, name, digest, request.headers()).await,
-        (Route::Blob(name, digest), Method::DELETE) if registry.deletes => delete_blob(registry, name, digest).await,
+        (Route::Blob(name, digest), Method::DELETE) if registry.deletes => {
+            delete_blob(registry, name, digest).await
+        }
         (Route::Referrers(name, digest), _) if reads => list_referrers(registry, name, digest, &query).await,
         (Route::Uploads(name), Method::POST) => begin_upload(registry, name, &query, request).await,
         (Route::Upload(name, id), Method::PATCH) => continue_upload(registry, name, id, request).await,
@@ -136,7 +143,12 @@ async fn get_manifest(registry: &Registry, name: String, of: Selector) -> Outcom
     Ok(answer)
 }
 
-async fn put_manifest(registry: &Registry, name: String, of: Selector, request: Request<Incoming>) -> Outcome {
+async fn put_manifest(
+    registry: &Registry,
+    name: String,
+    of: Selector,
+    request: Request<Incoming>,
+) -> Outcome {
     let declared = request.headers().get(CONTENT_TYPE).and_then(|of| of.to_str().ok()).map(str::to_owned);
     let bytes = body::small(request.into_body(), MAX_DOCUMENT).await?;
     let document = Document::parse(&bytes, declared.as_deref()).map_err(|_| Failure::MANIFEST_INVALID)?;
@@ -207,7 +219,12 @@ async fn delete_manifest(registry: &Registry, name: String, of: Selector) -> Out
     if found { Ok(empty(StatusCode::ACCEPTED)) } else { Err(Failure::MANIFEST_UNKNOWN) }
 }
 
-async fn list_referrers(registry: &Registry, name: String, digest: Digest, query: &BTreeMap<String, String>) -> Outcome {
+async fn list_referrers(
+    registry: &Registry,
+    name: String,
+    digest: Digest,
+    query: &BTreeMap<String, String>,
+) -> Outcome {
     let store = registry.store.clone();
     let mut found = blocking(move || Repository::new(&store, &name).referrers(&digest)).await?;
     let filter = query.get("artifactType");
@@ -283,7 +300,12 @@ async fn delete_blob(registry: &Registry, name: String, digest: Digest) -> Outco
 }
 
 /// A new upload; or the whole of one in a single request; or a blob that another repository has already.
-async fn begin_upload(registry: &Registry, name: String, query: &BTreeMap<String, String>, request: Request<Incoming>) -> Outcome {
+async fn begin_upload(
+    registry: &Registry,
+    name: String,
+    query: &BTreeMap<String, String>,
+    request: Request<Incoming>,
+) -> Outcome {
     if let (Some(digest), Some(from)) = (query.get("mount"), query.get("from")) {
         let digest = digest_of(digest)?;
         if mount(registry, &name, &digest, from).await? {
@@ -308,7 +330,8 @@ async fn mount(registry: &Registry, name: &str, digest: &Digest, from: &str) -> 
     if !crate::reference::is_repository(from) {
         return Err(Failure::NAME_INVALID);
     }
-    let (store, name, digest, from) = (registry.store.clone(), name.to_owned(), digest.clone(), from.to_owned());
+    let (store, name, digest, from) =
+        (registry.store.clone(), name.to_owned(), digest.clone(), from.to_owned());
     let mounted = blocking(move || {
         let lease = store.lease()?;
         lease.hold(&digest)?;
@@ -321,7 +344,12 @@ async fn mount(registry: &Registry, name: &str, digest: &Digest, from: &str) -> 
     Ok(mounted.await?)
 }
 
-async fn continue_upload(registry: &Registry, name: String, id: String, request: Request<Incoming>) -> Outcome {
+async fn continue_upload(
+    registry: &Registry,
+    name: String,
+    id: String,
+    request: Request<Incoming>,
+) -> Outcome {
     let ingest = registry.uploads.take(&name, &id)?;
     if let Some(refusal) = out_of_order(&name, &id, &ingest, request.headers()) {
         registry.uploads.put_back(&id, ingest);
@@ -351,7 +379,13 @@ async fn continue_upload(registry: &Registry, name: String, id: String, request:
     }
 }
 
-async fn finish_upload(registry: &Registry, name: String, id: String, query: &BTreeMap<String, String>, request: Request<Incoming>) -> Outcome {
+async fn finish_upload(
+    registry: &Registry,
+    name: String,
+    id: String,
+    query: &BTreeMap<String, String>,
+    request: Request<Incoming>,
+) -> Outcome {
     let digest = digest_of(query.get("digest").map_or("", String::as_str))?;
     let ingest = registry.uploads.take(&name, &id)?;
     if let Some(refusal) = out_of_order(&name, &id, &ingest, request.headers()) {
@@ -361,7 +395,14 @@ async fn finish_upload(registry: &Registry, name: String, id: String, query: &BT
     finish(registry, name, id, ingest, digest, request).await
 }
 
-async fn finish(registry: &Registry, name: String, id: String, ingest: Ingest, digest: Digest, request: Request<Incoming>) -> Outcome {
+async fn finish(
+    registry: &Registry,
+    name: String,
+    id: String,
+    ingest: Ingest,
+    digest: Digest,
+    request: Request<Incoming>,
+) -> Outcome {
     let (ingest, outcome) = match request.body().is_end_stream() {
         true => (Some(ingest), Ok(())),
         false => body::into_ingest(request.into_body(), ingest).await,
@@ -391,7 +432,8 @@ async fn finish(registry: &Registry, name: String, id: String, ingest: Ingest, d
 fn out_of_order(name: &str, id: &str, ingest: &Ingest, headers: &HeaderMap) -> Option<Answer> {
     let range = headers.get(CONTENT_RANGE)?.to_str().unwrap_or_default();
     let range = range.strip_prefix("bytes ").unwrap_or(range).split('/').next().unwrap_or_default();
-    let bounds = range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
+    let bounds =
+        range.split_once('-').and_then(|(a, b)| Some((a.parse::<u64>().ok()?, b.parse::<u64>().ok()?)));
     if bounds.is_some_and(|(first, last)| first == ingest.offset() && last >= first) {
         return None;
     }

@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 pub use tokio_rustls::rustls::ServerConfig;
@@ -36,6 +36,8 @@ use uploads::Uploads;
 const MAX_CONNECTIONS: usize = 512;
 /// How long a client may take to send a request's head, or to shake hands.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// How long to wait when a connection cannot be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long running requests may take to finish once the registry is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -53,7 +55,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { users: None, anonymous_pull: false, tls: None, deletes: true, random: Box::new(SystemRandom) }
+        Options {
+            users: None,
+            anonymous_pull: false,
+            tls: None,
+            deletes: true,
+            random: Box::new(SystemRandom),
+        }
     }
 }
 
@@ -88,18 +96,9 @@ pub async fn serve(
     tokio::pin!(shutdown);
     loop {
         while connections.try_join_next().is_some() {}
-        let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
-        let stream = tokio::select! {
+        let (stream, permit) = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Aborted connections and a want of descriptors pass; the listener itself does not break.
-                Err(error) => {
-                    tracing::warn!(%error, "registry: cannot accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
+            accepted = accept(&listener, &room) => accepted,
         };
         let (registry, acceptor, stopped) = (Arc::clone(&registry), acceptor.clone(), stopped.clone());
         connections.spawn(async move {
@@ -109,7 +108,8 @@ pub async fn serve(
     }
     drop(listener);
     let _ = stop.send(true);
-    let drained = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    let drained =
+        tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!("registry: requests were still running after {DRAIN:?}; cut off");
     }
@@ -119,6 +119,21 @@ pub async fn serve(
 /// Listens and serves; a convenience over [`serve`].
 pub async fn bind(address: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.during(format!("listen on {address}"))
+}
+
+/// The next connection, once there is room for it.
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let permit = Arc::clone(room).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            // Aborted connections and a want of descriptors pass; the listener itself does not break.
+            Err(error) => {
+                tracing::warn!(%error, "registry: cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
 
 async fn connection(

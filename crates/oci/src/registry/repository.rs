@@ -54,7 +54,13 @@ impl<'a> Repository<'a> {
         self.write("_blobs", &file_name(digest), b"")
     }
 
-    pub(super) fn put_manifest(&self, digest: &Digest, media_type: &str, tag: Option<&str>, referrer: Option<&Referrer>) -> Result<()> {
+    pub(super) fn put_manifest(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        tag: Option<&str>,
+        referrer: Option<&Referrer>,
+    ) -> Result<()> {
         self.write("_manifests", &file_name(digest), media_type.as_bytes())?;
         if let Some(referrer) = referrer {
             let directory = format!("_referrers/{}", file_name(&referrer.subject));
@@ -91,7 +97,8 @@ impl<'a> Repository<'a> {
 
     /// Deletes a manifest together with its tags and its entry under its subject.
     pub(super) fn delete_manifest(&self, digest: &Digest) -> Result<()> {
-        let subject = self.store.document(digest).ok().and_then(|of| of.subject().map(|of| of.digest.clone()));
+        let subject =
+            self.store.document(digest).ok().and_then(|of| of.subject().map(|of| of.digest.clone()));
         for tag in self.tags()? {
             if self.tag(&tag)?.as_ref() == Some(digest) {
                 self.delete_tag(&tag)?;
@@ -132,7 +139,8 @@ impl Referrer {
             }
             Document::Index(of) => (of.artifact_type.clone(), of.annotations.clone()),
         };
-        let descriptor = Descriptor { artifact_type, annotations, ..Descriptor::new(media_type, digest.clone(), size) };
+        let descriptor =
+            Descriptor { artifact_type, annotations, ..Descriptor::new(media_type, digest.clone(), size) };
         Some(Referrer { subject, descriptor })
     }
 }

@@ -24,7 +24,8 @@ impl Failure {
         Failure { status, code, message }
     }
 
-    pub(super) const NOT_SERVED: Failure = Failure::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint");
+    pub(super) const NOT_SERVED: Failure =
+        Failure::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint");
     pub(super) const METHOD: Failure =
         Failure::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the operation is unsupported");
     pub(super) const NAME_INVALID: Failure =
@@ -33,8 +34,11 @@ impl Failure {
         Failure::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "repository name not known to registry");
     pub(super) const TAG_INVALID: Failure =
         Failure::new(StatusCode::BAD_REQUEST, "TAG_INVALID", "manifest tag did not match URI");
-    pub(super) const DIGEST_INVALID: Failure =
-        Failure::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "provided digest did not match uploaded content");
+    pub(super) const DIGEST_INVALID: Failure = Failure::new(
+        StatusCode::BAD_REQUEST,
+        "DIGEST_INVALID",
+        "provided digest did not match uploaded content",
+    );
     pub(super) const BLOB_UNKNOWN: Failure =
         Failure::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to registry");
     pub(super) const MANIFEST_UNKNOWN: Failure =
@@ -56,13 +60,13 @@ impl Failure {
         Failure::new(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID", "blob upload is being written to");
     pub(super) const RANGE: Failure =
         Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", "range out of order");
-    pub(super) const SIZE_INVALID: Failure = Failure::new(
+    pub(super) const SIZE_INVALID: Failure =
+        Failure::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", "provided length did not match content length");
+    pub(super) const PAGINATION: Failure = Failure::new(
         StatusCode::BAD_REQUEST,
-        "SIZE_INVALID",
-        "provided length did not match content length",
+        "PAGINATION_NUMBER_INVALID",
+        "invalid number of results requested",
     );
-    pub(super) const PAGINATION: Failure =
-        Failure::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "invalid number of results requested");
     pub(super) const UNAUTHORIZED: Failure =
         Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
     pub(super) const TOO_MANY: Failure =

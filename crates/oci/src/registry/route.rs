@@ -55,7 +55,9 @@ impl Route {
         if let Some((name, selector)) = rest.rsplit_once("/manifests/") {
             let name = repository(name)?;
             return match selector {
-                digest if digest.contains(':') => Ok(Route::Manifest(name, Selector::Digest(digest_of(digest)?))),
+                digest if digest.contains(':') => {
+                    Ok(Route::Manifest(name, Selector::Digest(digest_of(digest)?)))
+                }
                 tag if is_tag(tag) => Ok(Route::Manifest(name, Selector::Tag(tag.to_owned()))),
                 _ => Err(Failure::TAG_INVALID),
             };
@@ -123,12 +125,21 @@ mod tests {
             ("/v2/_catalog".into(), Ok(Route::Catalog)),
             ("/v2/a/b/tags/list".into(), Ok(Route::Tags(name()))),
             ("/v2/a/b/manifests/v1.0".into(), Ok(Route::Manifest(name(), Selector::Tag("v1.0".into())))),
-            (format!("/v2/a/b/manifests/{digest}"), Ok(Route::Manifest(name(), Selector::Digest(digest.clone())))),
-            (format!("/v2/a/b/blobs/{}", digest.as_str().replace(':', "%3A")), Ok(Route::Blob(name(), digest.clone()))),
+            (
+                format!("/v2/a/b/manifests/{digest}"),
+                Ok(Route::Manifest(name(), Selector::Digest(digest.clone()))),
+            ),
+            (
+                format!("/v2/a/b/blobs/{}", digest.as_str().replace(':', "%3A")),
+                Ok(Route::Blob(name(), digest.clone())),
+            ),
             ("/v2/a/b/blobs/uploads/".into(), Ok(Route::Uploads(name()))),
             ("/v2/a/b/blobs/uploads".into(), Ok(Route::Uploads(name()))),
             (format!("/v2/a/b/blobs/uploads/{id}"), Ok(Route::Upload(name(), id.into()))),
-            ("/v2/a/manifests/manifests/x".into(), Ok(Route::Manifest("a/manifests".into(), Selector::Tag("x".into())))),
+            (
+                "/v2/a/manifests/manifests/x".into(),
+                Ok(Route::Manifest("a/manifests".into(), Selector::Tag("x".into()))),
+            ),
             (format!("/v2/a/b/referrers/{digest}"), Ok(Route::Referrers(name(), digest.clone()))),
             ("/v2/A/tags/list".into(), Err(Failure::NAME_INVALID)),
             ("/v2/../x/tags/list".into(), Err(Failure::NAME_INVALID)),

@@ -46,7 +46,10 @@ impl Uploads {
             if open.len() >= MAX_UPLOADS {
                 return Err(Failure::TOO_MANY);
             }
-            open.insert(id.to_owned(), Upload { repository: repository.to_owned(), ingest: None, touched: now });
+            open.insert(
+                id.to_owned(),
+                Upload { repository: repository.to_owned(), ingest: None, touched: now },
+            );
         }
         self.store.ingest_upload(repository, id, true)?.ok_or(Failure::UPLOAD_UNKNOWN)
     }

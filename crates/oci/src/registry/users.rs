@@ -41,8 +41,11 @@ struct Stretched {
 impl Users {
     pub fn parse(text: &str, random: &mut dyn Random) -> Result<Users> {
         let mut entries = BTreeMap::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-            let entry = line.split_once(':').and_then(|(name, secret)| Some((name, Stretched::parse(secret)?)));
+        for (at, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        {
+            let entry =
+                line.split_once(':').and_then(|(name, secret)| Some((name, Stretched::parse(secret)?)));
             let (name, stretched) = entry.ok_or_else(|| {
                 let message = format!("users file, line {}: want NAME:{SCHEME}$ITERATIONS$SALT$HASH", at + 1);
                 Error::new(Kind::Config, message)
@@ -74,14 +77,23 @@ impl Users {
             _ => return false,
         };
         let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((name, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else { return false };
-        let tag = hmac::sign(&self.key, format!("{}:{name}:{password}", name.len()).as_bytes()).as_ref().to_vec();
+        let Some((name, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
+            return false;
+        };
+        let tag =
+            hmac::sign(&self.key, format!("{}:{name}:{password}", name.len()).as_bytes()).as_ref().to_vec();
         if self.remembered.lock().expect("no holder of this lock panics").contains(&tag) {
             return true;
         }
         let Some(of) = self.entries.get(name) else { return false };
-        let right =
-            pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, of.iterations, &of.salt, password.as_bytes(), &of.hash).is_ok();
+        let right = pbkdf2::verify(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            of.iterations,
+            &of.salt,
+            password.as_bytes(),
+            &of.hash,
+        )
+        .is_ok();
         if right {
             let mut remembered = self.remembered.lock().expect("no holder of this lock panics");
             if remembered.len() >= MAX_REMEMBERED {
@@ -98,7 +110,8 @@ impl Stretched {
         let mut parts = text.trim_end().split('$');
         let (scheme, iterations) = (parts.next()?, parts.next()?.parse::<u32>().ok()?);
         let (salt, hash) = (BARE.decode(parts.next()?).ok()?, BARE.decode(parts.next()?).ok()?);
-        let fits = scheme == SCHEME && iterations <= MAX_ITERATIONS && hash.len() == HASH && parts.next().is_none();
+        let fits =
+            scheme == SCHEME && iterations <= MAX_ITERATIONS && hash.len() == HASH && parts.next().is_none();
         fits.then_some(())?;
         Some(Stretched { iterations: NonZeroU32::new(iterations)?, salt, hash })
     }
@@ -114,10 +127,18 @@ mod tests {
         let mut random = SeededRandom::new(1);
         let line = Users::line("ann", "pass:word", &mut random).unwrap();
         let users = Users::parse(&format!("# users\n\n{line}\n"), &mut random).unwrap();
-        for (credentials, expected) in
-            [("ann:pass:word", true), ("ann:pass:word", true), ("ann:pass", false), ("bob:pass:word", false), ("ann", false)]
-        {
-            assert_eq!(users.admits(&format!("Basic {}", STANDARD.encode(credentials))), expected, "{credentials}");
+        for (credentials, expected) in [
+            ("ann:pass:word", true),
+            ("ann:pass:word", true),
+            ("ann:pass", false),
+            ("bob:pass:word", false),
+            ("ann", false),
+        ] {
+            assert_eq!(
+                users.admits(&format!("Basic {}", STANDARD.encode(credentials))),
+                expected,
+                "{credentials}"
+            );
         }
         assert!(!users.admits("Bearer x") && !users.admits(""));
         for bad in ["ann", "ann:plain", "ann:pbkdf2-sha256$0$AA$AA", "ann:pbkdf2-sha256$4000000000$AA$AA"] {

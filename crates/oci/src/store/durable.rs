@@ -7,13 +7,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{IoContext, Result, corrupt};
+use crate::store::{entries, remove_file};
+
+const TEMPORARY: &str = ".tmp-";
 
 /// Replaces the file at `path` by `bytes`.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let directory = path.parent().expect("a store's files lie in directories");
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = directory.join(format!(".tmp-{}-{n}", std::process::id()));
+    let temporary = directory.join(format!("{TEMPORARY}{}-{n}", std::process::id()));
     let written = (|| {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -27,6 +30,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     written.at("write", path)?;
     fsync_dir(directory)
+}
+
+/// Removes what writes that never finished left in `directory`. Nobody may be writing there.
+pub(crate) fn remove_abandoned(directory: &Path) -> Result<()> {
+    for path in entries(directory)? {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) {
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes renames and unlinks in `directory` durable.

@@ -1,7 +1,7 @@
 //! Who uses an image: containers with a writable layer above it, volumes that show it read-only.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,30 +48,34 @@ impl Store {
             chain: image.config.chain_ids(),
             copied,
         };
-        {
+        let known = {
             let _shared = self.lock_shared()?;
-            if let Some(known) = self.holder(owner)? {
-                if (&known.image, known.access) != (&holder.image, holder.access) {
-                    let message = format!("{owner} already holds image {}", known.image);
-                    return Err(Error::new(Kind::Conflict, message));
+            let known = self.holder(owner)?;
+            match &known {
+                Some(of) if (&of.image, of.access) != (&holder.image, holder.access) => {
+                    return Err(Error::new(
+                        Kind::Conflict,
+                        format!("{owner} already holds image {}", of.image),
+                    ));
                 }
-                return self.root_fs(&known);
-            }
-            // The record comes first: a crash between the two leaves a holder to be released, never a tree
-            // that nobody accounts for.
-            let bytes = serde_json::to_vec(&holder).expect("a holder is plain data");
-            durable::write(&self.holder_path(owner), &bytes)?;
-        }
-        let prepared = self.unpack(image).and_then(|_| self.prepare(&holder));
-        match prepared {
-            Ok(root) => Ok(root),
-            Err(error) => {
-                if let Err(second) = self.release(owner) {
-                    tracing::warn!(owner, error = %second, "a failed hold could not be undone");
+                Some(_) => {}
+                // The record comes first: a crash between the two leaves a holder to be released, never a tree
+                // that nobody accounts for.
+                None => {
+                    let bytes = serde_json::to_vec(&holder).expect("a holder is plain data");
+                    durable::write(&self.holder_path(owner), &bytes)?;
                 }
-                Err(error)
             }
+            known
+        };
+        let prepared = self.unpack(image).and_then(|()| self.prepare(known.as_ref().unwrap_or(&holder)));
+        if prepared.is_err()
+            && known.is_none()
+            && let Err(error) = self.release(owner)
+        {
+            tracing::warn!(owner, %error, "a failed hold could not be undone");
         }
+        prepared
     }
 
     /// What `owner` mounts, if it holds anything.
@@ -110,25 +114,35 @@ impl Store {
         }
     }
 
+    /// Makes what a holder mounts, unless it is there already: it may have been written to since.
     fn prepare(&self, holder: &Holder) -> Result<RootFs> {
         let root = self.root_fs(holder)?;
-        let snapshot = self.snapshot_path(&holder.owner);
+        let partial = self.snapshot_path(&holder.owner).join("partial");
+        let fresh = |wanted: &Path| -> Result<bool> {
+            if wanted.exists() {
+                return Ok(false);
+            }
+            self.discard(&partial)?;
+            create_private(&partial).map(|()| true)
+        };
         match &root {
             RootFs::Overlay(Overlay { upper: Some((upper, work)), lower }) => {
-                create_private(upper)?;
+                if fresh(upper)? {
+                    // The upper directory is the container's `/`, so it takes over the image's own.
+                    crate::layers::copy_directory_attributes(&lower[0], &partial)?;
+                    std::fs::rename(&partial, upper).at("install", upper)?;
+                }
                 create_private(work)?;
-                // The upper directory is the container's `/`, so it takes over the image's own.
-                crate::layers::copy_directory_attributes(&lower[0], upper)?;
             }
             RootFs::Overlay(_) => {}
-            RootFs::Directory(root) => {
-                let partial = snapshot.join("partial");
-                self.discard(&partial)?;
-                create_private(&partial)?;
-                set_mode(&partial, 0o755)?;
-                crate::layers::merge(&self.lower(&holder.chain), &partial)?;
-                std::fs::rename(&partial, root).at("install", root)?;
+            RootFs::Directory(tree) if holder.copied => {
+                if fresh(tree)? {
+                    set_mode(&partial, 0o755)?;
+                    crate::layers::merge(&self.lower(&holder.chain), &partial)?;
+                    std::fs::rename(&partial, tree).at("install", tree)?;
+                }
             }
+            RootFs::Directory(_) => {}
         }
         Ok(root)
     }
@@ -169,7 +183,7 @@ impl Store {
     }
 }
 
-fn read_holder(path: &std::path::Path) -> Result<Option<Holder>> {
+fn read_holder(path: &Path) -> Result<Option<Holder>> {
     let bytes = match read_limited(path, MAX_HOLDER)? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.at("read", path)?,

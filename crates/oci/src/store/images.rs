@@ -1,7 +1,7 @@
 //! Images by name: the durable index.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -90,41 +90,36 @@ impl Store {
 
     /// The image with this name, id, or unambiguous beginning of an id.
     pub fn image(&self, text: &str) -> Result<Option<Image>> {
-        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
-        let hex_like = prefix.len() >= MIN_ID_PREFIX
-            && prefix.len() <= 64
-            && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let records = self.records()?;
-        let by_id = |records: &[Record]| -> Result<Option<Digest>> {
-            let mut ids: Vec<_> = records
-                .iter()
-                .map(|of| &of.config)
-                .filter(|id| hex_like && id.hex().starts_with(prefix))
-                .collect();
-            ids.sort();
-            ids.dedup();
-            match ids[..] {
-                [] => Ok(None),
-                [id] => Ok(Some(id.clone())),
-                _ => Err(Error::new(Kind::Conflict, format!("image id {text:?} is ambiguous"))),
-            }
-        };
-        let by_name = text.parse::<Reference>().map(|name| name.resolvable());
-        let named = by_name.as_ref().ok().and_then(|name| records.iter().find(|of| of.name == *name));
-        let id = match named {
-            Some(record) => record.config.clone(),
-            None => match (by_id(&records)?, by_name) {
-                (Some(id), _) => id,
-                (None, Err(error)) if !hex_like => return Err(error),
-                (None, _) => return Ok(None),
-            },
-        };
-        let mut of_id = records.iter().filter(|record| record.config == id);
-        let first = named.or_else(|| of_id.clone().next()).expect("the id was taken from a record");
+        let records = self.find(text)?;
+        let Some(first) = records.first() else { return Ok(None) };
         let mut image = self.image_of(first)?;
-        image.names.clear();
-        of_id.by_ref().for_each(|record| image.absorb(record));
+        records.iter().for_each(|record| image.absorb(record));
         Ok(Some(image))
+    }
+
+    /// The records of the image with this name, id or beginning of an id; the one with the name, if any, first.
+    fn find(&self, text: &str) -> Result<Vec<Record>> {
+        let mut records = self.records()?;
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+        let hex_like = (MIN_ID_PREFIX..=64).contains(&prefix.len())
+            && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let name = text.parse::<Reference>().map(|name| name.resolvable());
+        let id = match name.as_ref().ok().and_then(|name| records.iter().find(|of| of.name == *name)) {
+            Some(named) => named.config.clone(),
+            None if hex_like => {
+                let begins = |of: &&Record| of.config.hex().starts_with(prefix);
+                let ids: BTreeSet<_> = records.iter().filter(begins).map(|of| &of.config).collect();
+                match ids.len() {
+                    0 => return Ok(Vec::new()),
+                    1 => ids.first().copied().expect("one is there").clone(),
+                    _ => return Err(Error::new(Kind::Conflict, format!("image id {text:?} is ambiguous"))),
+                }
+            }
+            None => return name.map(|_| Vec::new()),
+        };
+        records.retain(|of| of.config == id);
+        records.sort_by_key(|of| !name.as_ref().is_ok_and(|name| of.name == *name));
+        Ok(records)
     }
 
     /// Gives an image a name. Everything that it consists of must be in the store already.
@@ -163,18 +158,15 @@ impl Store {
     /// Removes a name, or with an id all the image's names. Content goes when it is next collected, unless
     /// something holds it. Answers whether there was anything to remove.
     pub fn untag(&self, text: &str) -> Result<bool> {
-        let Some(image) = self.image(text)? else { return Ok(false) };
+        let records = self.find(text)?;
         let named = text.parse::<Reference>().map(|name| name.resolvable());
-        let names = match &named {
-            Ok(name) if image.names.contains(name) => std::slice::from_ref(name),
-            _ => &image.names,
-        };
+        let only = records.iter().find(|of| named.as_ref().is_ok_and(|name| of.name == *name));
         let _shared = self.lock_shared()?;
-        for name in names {
-            remove_file(&self.record_path(name))?;
+        for record in records.iter().filter(|of| only.is_none_or(|only| only.name == of.name)) {
+            remove_file(&self.record_path(&record.name))?;
         }
         fsync_dir(&self.path("images"))?;
-        Ok(true)
+        Ok(!records.is_empty())
     }
 
     /// Keeps an image from being collected, or no longer.
@@ -237,11 +229,14 @@ impl Store {
     }
 
     fn update_records(&self, text: &str, change: impl Fn(&mut Record)) -> Result<()> {
-        let image = self.image(text)?.ok_or_else(|| not_found(format!("image {text:?}: not found")))?;
+        let found = self.find(text)?;
+        if found.is_empty() {
+            return Err(not_found(format!("image {text:?}: not found")));
+        }
         // Exclusive, since two updates of one record would otherwise lose one of them.
         let _exclusive = self.lock_exclusive()?;
-        for name in &image.names {
-            if let Some(mut record) = self.record(name)? {
+        for known in found {
+            if let Some(mut record) = self.record(&known.name)? {
                 change(&mut record);
                 self.write_record(&record)?;
             }

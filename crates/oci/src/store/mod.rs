@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::clock::{SharedClock, SystemClock};
+use base::random::{Random, SystemRandom};
 
 pub use blobs::{Ingest, MAX_PARTIAL_AGE};
 pub use gc::{Collected, Policy, bytes_to_free};
@@ -62,6 +63,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     options: Options,
+    /// Tells this handle's temporary names from every other's.
+    nonce: u64,
     counter: AtomicU64,
 }
 
@@ -143,7 +146,8 @@ impl Store {
                 format!("{} is in format {found:?}; this version reads {:?}", root.display(), FORMAT.trim());
             return Err(Error::new(Kind::Unsupported, message));
         }
-        let store = Store(Arc::new(Inner { root, options, counter: AtomicU64::new(0) }));
+        let nonce = SystemRandom.next_u64();
+        let store = Store(Arc::new(Inner { root, options, nonce, counter: AtomicU64::new(0) }));
         store.remove_abandoned()?;
         Ok(store)
     }
@@ -164,9 +168,9 @@ impl Store {
         self.0.options.clock.wall().secs()
     }
 
-    /// A name that no other live process or thread uses.
+    /// A name that nobody else uses.
     pub(crate) fn unique(&self) -> String {
-        format!("{}-{}", std::process::id(), self.0.counter.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}-{}", self.0.nonce, self.0.counter.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Held while content is added or referred to, so that the collector does not judge a half-told story.
@@ -180,12 +184,7 @@ impl Store {
 
     /// Moves a tree out of sight in one step and deletes it at leisure.
     pub(crate) fn discard(&self, path: &Path) -> Result<()> {
-        let trash = loop {
-            let candidate = self.path("trash").join(self.unique());
-            if !candidate.exists() {
-                break candidate;
-            }
-        };
+        let trash = self.path("trash").join(self.unique());
         match fs::rename(path, &trash) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => {
@@ -200,6 +199,9 @@ impl Store {
         self.remove_abandoned_ingests()?;
         self.remove_abandoned_leases()?;
         self.remove_abandoned_unpackings()?;
+        for directory in ["images", "holders"] {
+            durable::remove_abandoned(&self.path(directory))?;
+        }
         for entry in entries(&self.path("trash"))? {
             remove_tree(&entry)?;
         }

@@ -194,7 +194,16 @@ fn holding_is_idempotent_and_exclusive_to_one_image() {
     };
     let (a, b) = (image("a"), image("b"));
     let first = fixture.store.hold("c", &a, Access::Writable).unwrap();
+    let RootFs::Overlay(oci::Overlay { upper: Some((upper, _)), .. }) = &first else {
+        panic!("an overlay was asked for")
+    };
+    fs::write(upper.join("written"), b"by the container").unwrap();
     assert_eq!(fixture.store.hold("c", &a, Access::Writable).unwrap(), first);
+    assert!(upper.join("written").exists());
+    // A crash may come between the record and the directories.
+    fs::remove_dir_all(upper).unwrap();
+    fixture.reopen().hold("c", &a, Access::Writable).unwrap();
+    assert!(upper.exists());
     assert_eq!(fixture.reopen().held("c").unwrap(), Some(first));
     assert_eq!(fixture.store.hold("c", &b, Access::Writable).unwrap_err().kind(), oci::Kind::Conflict);
     assert!(fixture.store.hold("../c", &b, Access::Writable).is_err());

@@ -4,4 +4,7 @@ mod archive;
 mod gc;
 mod layers;
 mod malicious;
+mod pull;
+mod registry;
+mod servers;
 mod support;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use base::clock::{SimClock, Wall};
+use base::clock::{Clock, SimClock, SystemClock};
 use oci::digest::Digest;
 use oci::manifest::{Descriptor, media};
 use oci::{Limits, Options, Snapshotter, Store};
@@ -23,7 +23,8 @@ impl Fixture {
 
     pub fn with(snapshotter: Snapshotter, limits: Limits) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
-        let clock = SimClock::starting_at(Wall::from_secs(1_800_000_000));
+        // Ages of files are measured against this clock, so it starts at the file system's present.
+        let clock = SimClock::starting_at(SystemClock::new().wall());
         let options = Options { clock: std::sync::Arc::new(clock.clone()), limits, snapshotter };
         let store = Store::open(dir.path().join("store"), options).unwrap();
         Fixture { store, clock, dir }
