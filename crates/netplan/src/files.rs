@@ -215,6 +215,13 @@ impl Resolver {
         Ok(resolver)
     }
 
+    /// The nameservers that can be asked from any network namespace: loopback means somebody else in
+    /// each.
+    pub fn upstreams(&self) -> Vec<IpAddr> {
+        let parsed = self.nameservers.iter().filter_map(|server| server.parse::<IpAddr>().ok());
+        parsed.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect()
+    }
+
     /// The file, as the container runtimes write it.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -372,6 +379,9 @@ mod tests {
         check("search a.example. .\nsearch b.example c.example", &[], &["b.example", "c.example"], &[]);
         check("options ndots:1 debug\noptions ndots:3", &[], &[], &["ndots:3", "debug"]);
         assert!(Resolver::parse("nameserver\n").is_err());
+        let stub = Resolver::parse("nameserver 127.0.0.53\nnameserver ::1\nnameserver 9.9.9.9\nnameserver x")
+            .unwrap();
+        assert_eq!(stub.upstreams(), ["9.9.9.9".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]

@@ -171,8 +171,7 @@ pub fn settings() -> Vec<Finding> {
 pub fn resolvers() -> Vec<Finding> {
     let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let parsed = netplan::files::Resolver::parse(&text).unwrap_or_default();
-    let usable = |server: &String| server.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback());
-    if parsed.nameservers.iter().any(usable) {
+    if !parsed.upstreams().is_empty() {
         return Vec::new();
     }
     let said = if parsed.nameservers.is_empty() {

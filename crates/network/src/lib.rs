@@ -1,6 +1,6 @@
 //! The network of one node, made what the plan says.
 //!
-//! [`nft`] programs the service table, [`conntrack`] cuts flows to dead endpoints, [`links`] makes the
+//! [`proxy`] keeps the services of a node programmed, by [`nft`] and [`conntrack`]; [`links`] makes the
 //! wires of pods and between nodes, [`dns`] answers names, [`cni`] runs plugins that the user has
 //! configured, [`doctor`] says what on this machine stands in the way. What should be is decided in
 //! `netplan`; nothing here decides.
@@ -16,3 +16,4 @@ pub mod links;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod proxy;

@@ -11,6 +11,7 @@ use network::conntrack::flush_stale_udp;
 use network::links::nodes::route_services;
 use network::links::prepare_node;
 use network::nft::{Error, Table};
+use network::proxy::Proxy;
 
 use crate::lab::{Host, ask, cable};
 
@@ -331,4 +332,49 @@ fn a_table_is_adopted_replaced_and_removed() {
         assert_eq!(with_table(&cluster, |table, _| table.remove()).unwrap(), None);
     }
     assert_eq!(cluster.node.command("nft", "list ruleset"), "");
+}
+
+#[test]
+fn the_proxy_keeps_both_families_in_step() {
+    let cluster = Cluster::new(Family::V4);
+    let Cluster { node, client, .. } = &cluster;
+    let endpoints = |family, addresses: &[&str]| slice(family, addresses.iter().map(|a| at(a)).collect());
+    let both = [endpoints(Family::V4, &["10.42.0.5"]), endpoints(Family::V6, &["fd00:42::5"])];
+    let fill = move |proxy: &mut Proxy| {
+        proxy.set_service(&name(), Some(&service()));
+        for (slice, slice_name) in both.iter().zip(["four", "six"]) {
+            proxy.set_slice(&name(), slice_name, Some(slice));
+        }
+    };
+    let refill = fill.clone();
+    node.run(move || {
+        let mut proxy = Proxy::open(&node_facts()).unwrap();
+        fill(&mut proxy);
+        assert!(proxy.sync().unwrap().operations > 0);
+        assert_eq!(proxy.sync().unwrap().operations, 0);
+    });
+    assert_eq!(client.tcp(VIP, 80), "five 10.42.0.7");
+    assert_eq!(client.tcp(VIP6, 80), "five fd00:42::7");
+    // Somebody takes the table away: the next change fails, and the one after that repairs it.
+    let sender = client.run(|| UdpSocket::bind("10.42.0.7:4000").unwrap());
+    let send = move |client: &Host| {
+        let sender = sender.try_clone().unwrap();
+        client.run(move || ask(&sender, format!("{VIP}:80").parse().unwrap()))
+    };
+    assert_eq!(send(client), "five 10.42.0.7");
+    node.run(move || {
+        let mut proxy = Proxy::open(&node_facts()).unwrap();
+        refill(&mut proxy);
+        proxy.sync().unwrap();
+        let status = std::process::Command::new("nft").args(["delete", "table", "ip", "boga"]).status();
+        assert!(status.unwrap().success());
+        proxy.set_slice(&name(), "four", Some(&slice(Family::V4, vec![at("10.42.0.6")])));
+        assert!(proxy.sync().is_err());
+        let repaired = proxy.sync().unwrap();
+        assert_eq!((repaired.cut_flows, proxy.sync().unwrap().operations), (1, 0));
+    });
+    assert_eq!(client.tcp(VIP, 80), "six 10.42.0.7");
+    assert_eq!(send(client), "six 10.42.0.7");
+    node.run(|| Proxy::open(&node_facts()).unwrap().remove().unwrap());
+    assert_eq!(node.command("nft", "list ruleset"), "");
 }
