@@ -299,3 +299,81 @@ fn unhex(line: &str) -> Option<Zeroizing<[u8; 32]>> {
     }
     Some(secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::random::SeededRandom;
+
+    use super::*;
+
+    fn sealing(keys: &[u8]) -> Sealing {
+        let keys = Keyring::in_memory(keys.iter().map(|byte| [*byte; 32]));
+        Sealing::of_secrets(keys, Box::new(SeededRandom::new(1)))
+    }
+
+    const KEY: &str = "/registry/secrets/ns/s";
+
+    #[test]
+    fn every_sealing_is_different_and_opens() {
+        let sealing = sealing(&[1]);
+        let value = Bytes::from_static(b"value");
+        let (one, id) = sealing.seal(KEY, &value);
+        let (two, _) = sealing.seal(KEY, &value);
+        assert_ne!(one, two);
+        for stored in [one, two] {
+            assert_eq!(open(Some(&sealing), KEY, stored).expect("it opens"), (value.clone(), id));
+        }
+    }
+
+    #[track_caller]
+    fn refused(sealing: Option<&Sealing>, key: &str, stored: impl Into<Bytes>, because: &str) {
+        let error = open(sealing, key, stored.into()).expect_err("it does not open").to_string();
+        assert!(error.contains(key) && error.contains(because), "{error}");
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        let keys = sealing(&[1]);
+        let (stored, _) = keys.seal(KEY, &Bytes::from_static(b"value"));
+        refused(Some(&keys), "/registry/secrets/ns/other", stored.clone(), "altered or moved");
+        refused(Some(&sealing(&[2])), KEY, stored.clone(), "put that key file back");
+        refused(None, KEY, stored.clone(), "no key file was given");
+        refused(Some(&keys), KEY, &b"k8s:enc:aescbc:v1:key1:xyz"[..], "not supported here");
+        refused(Some(&keys), KEY, &b"k8s:enc:boga:v1:"[..], "malformed");
+        for cut in ENVELOPE.len()..stored.len() {
+            open(Some(&keys), KEY, stored.slice(..cut)).expect_err("a cut envelope does not open");
+        }
+    }
+
+    #[test]
+    fn no_altered_envelope_opens() {
+        let sealing = sealing(&[1, 2]);
+        let (stored, _) = sealing.seal(KEY, &Bytes::from_static(b"a value of some length"));
+        bolero::check!().with_type::<(u16, u8, Vec<u8>)>().for_each(|(at, flip, tail)| {
+            let mut altered = stored.to_vec();
+            let at = ENVELOPE.len() + usize::from(*at) % (altered.len() - ENVELOPE.len());
+            altered[at] ^= flip;
+            altered.extend(tail);
+            let opened = open(Some(&sealing), KEY, altered.clone().into());
+            // Hexadecimal digits may be written large.
+            let same = altered.eq_ignore_ascii_case(&stored)
+                && altered[ENVELOPE.len() + ID_CHARS..] == stored[ENVELOPE.len() + ID_CHARS..];
+            assert_eq!(opened.is_ok(), same);
+        });
+    }
+
+    #[test]
+    fn any_bytes_open_or_are_refused() {
+        let sealing = sealing(&[1]);
+        bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
+            let mut enveloped = ENVELOPE.as_bytes().to_vec();
+            enveloped.extend(bytes);
+            open(Some(&sealing), KEY, enveloped.into()).expect_err("nobody guesses a tag");
+            let plain = open(Some(&sealing), KEY, bytes.clone().into());
+            assert!(
+                looks_sealed(bytes)
+                    || plain.is_ok_and(|(value, sealed)| value == bytes[..] && sealed.is_none())
+            );
+        });
+    }
+}

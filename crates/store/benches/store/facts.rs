@@ -28,6 +28,7 @@ pub fn print() {
     let folder = std::env::temp_dir();
     println!("files in   {}", folder.display());
     let version = Command::new("etcd").arg("--version").output();
-    let version = version.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let version =
+        version.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
     println!("peer       etcd {}\n", field(&version, "etcd Version"));
 }

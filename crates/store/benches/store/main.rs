@@ -54,7 +54,9 @@ async fn compare() {
             Some(etcd) => Some(etcd.durable_writes(clients, WRITE_BYTES, RATE_FOR).await),
             None => None,
         };
-        row(&format!("durable writes/s, {clients} clients, 4 KiB"), ours, theirs, 0, |ours, theirs| ours / theirs);
+        row(&format!("durable writes/s, {clients} clients, 4 KiB"), ours, theirs, 0, |ours, theirs| {
+            ours / theirs
+        });
     }
     let ours = fan_out().await;
     let theirs = match Etcd::start() {
@@ -67,9 +69,15 @@ async fn compare() {
         Some(etcd) => Some(etcd.killed_and_recovered(OBJECTS, OBJECT_BYTES).await),
         None => None,
     };
-    row("memory per 2,200-byte value, bytes", bytes, theirs.map(|theirs| theirs.0), 0, |ours, theirs| theirs / ours);
-    row("recovery of 100,000 after SIGKILL, s", seconds, theirs.map(|theirs| theirs.1), 3, |ours, theirs| theirs / ours);
-    println!("\nThe store is called in process; etcd over gRPC on loopback, as a server of upstream's would call it.");
+    row("memory per 2,200-byte value, bytes", bytes, theirs.map(|theirs| theirs.0), 0, |ours, theirs| {
+        theirs / ours
+    });
+    row("recovery of 100,000 after SIGKILL, s", seconds, theirs.map(|theirs| theirs.1), 3, |ours, theirs| {
+        theirs / ours
+    });
+    println!(
+        "\nThe store is called in process; etcd over gRPC on loopback, as a server of upstream's would call it."
+    );
     println!("Memory is what the process holds above an empty one, everything included.");
 }
 
@@ -152,10 +160,16 @@ fn killed_and_recovered() -> (f64, f64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("store.db");
     let program = std::env::current_exe().expect("this program");
-    let mut filler =
-        Command::new(&program).arg("fill").arg(&path).stdout(Stdio::piped()).spawn().expect("start the filler");
+    let mut filler = Command::new(&program)
+        .arg("fill")
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start the filler");
     let mut line = String::new();
-    BufReader::new(filler.stdout.take().expect("it is piped")).read_line(&mut line).expect("the filler reports");
+    BufReader::new(filler.stdout.take().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("the filler reports");
     filler.kill().expect("kill the filler");
     filler.wait().expect("the filler ends");
     assert_eq!(line, "filled\n");
@@ -194,7 +208,11 @@ async fn recover(path: &Path) {
     let start = clock.monotonic();
     let store = open(path);
     let seconds = (clock.monotonic() - start).as_secs_f64();
-    assert_eq!(store.snapshot().count(&Span::folder("/registry/pods")) as u64, OBJECTS, "all of them are there");
+    assert_eq!(
+        store.snapshot().count(&Span::folder("/registry/pods")) as u64,
+        OBJECTS,
+        "all of them are there"
+    );
     // A write shows that it is open for business, and brings the write path's memory in.
     store.create(Put::new("/registry/pods/one/more", "v")).await.expect("create");
     let held = facts::resident(std::process::id()) - before;

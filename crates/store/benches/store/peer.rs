@@ -82,7 +82,8 @@ impl Etcd {
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let [client, peer] = ports.each_ref().map(|port| port.local_addr().expect("a bound port has an address"));
+        let [client, peer] =
+            ports.each_ref().map(|port| port.local_addr().expect("a bound port has an address"));
         drop(ports);
         let process = launch(&folder, client, peer);
         Some(Etcd { folder, client, peer, process })
@@ -124,7 +125,11 @@ impl Etcd {
         for _ in 0..CONNECTIONS {
             let channel = self.connect().await;
             let create = Watch {
-                create: Some(Range { key: "/registry/k/".into(), range_end: "/registry/k0".into(), count_only: false }),
+                create: Some(Range {
+                    key: "/registry/k/".into(),
+                    range_end: "/registry/k0".into(),
+                    count_only: false,
+                }),
             };
             let creates = (0..watchers / CONNECTIONS).map(move |_| create.clone());
             let requests = tokio_stream::iter(creates).chain(tokio_stream::pending());
@@ -188,8 +193,11 @@ impl Etcd {
         let mut grpc = Grpc::new(self.connect().await);
         let count = loop {
             grpc.ready().await.expect("etcd answers");
-            let range =
-                Range { key: "/registry/pods/".into(), range_end: "/registry/pods0".into(), count_only: true };
+            let range = Range {
+                key: "/registry/pods/".into(),
+                range_end: "/registry/pods0".into(),
+                count_only: true,
+            };
             let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
             match grpc.unary(tonic::Request::new(range), path, ProstCodec::<Range, Ranged>::default()).await {
                 Ok(answer) => break answer.into_inner().count,
@@ -222,7 +230,9 @@ async fn put(channel: &Channel, key: String, value: Bytes) {
     grpc.ready().await.expect("etcd answers");
     let path = PathAndQuery::from_static("/etcdserverpb.KV/Put");
     let put = Put { key: key.into(), value };
-    grpc.unary(tonic::Request::new(put), path, ProstCodec::<Put, Nothing>::default()).await.expect("etcd writes");
+    grpc.unary(tonic::Request::new(put), path, ProstCodec::<Put, Nothing>::default())
+        .await
+        .expect("etcd writes");
 }
 
 fn launch(folder: &TempDir, client: SocketAddr, peer: SocketAddr) -> Child {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -122,14 +123,22 @@ fn sound(
 ) -> Result<(redb::Database, Contents), OpenError> {
     let damaged = |problem: String| OpenError::File { path: path.to_owned(), problem, advice: RESTORE };
     let attempt = AssertUnwindSafe(|| -> Result<Result<_, OpenError>, redb::Error> {
-        let mut database = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(body)?;
+        let repaired = Arc::new(AtomicBool::new(false));
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(CACHE_BYTES).set_repair_callback({
+            let repaired = repaired.clone();
+            move |_| repaired.store(true, Ordering::Relaxed)
+        });
+        let mut database = builder.create_with_backend(body)?;
         if !existed {
             let transaction = database.begin_write()?;
             transaction.open_table(VALUES)?;
             transaction.open_table(NUMBERS)?.insert(REVISION, FIRST_REVISION)?;
             transaction.commit()?;
         }
-        if existed && !database.check_integrity()? {
+        // A repair, after a crash, has checked every page already.
+        let checked = !existed || repaired.load(Ordering::Relaxed);
+        if !checked && !database.check_integrity()? {
             return Ok(Err(damaged("the database's checksums do not match its contents".into())));
         }
         let contents = read(path, &database, index, sealing)?;

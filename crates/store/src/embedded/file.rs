@@ -140,7 +140,9 @@ pub(super) struct Body {
 #[derive(Debug, Default)]
 struct Held {
     steps: Vec<Step>,
+    /// As the steps leave it, and as it is on disk.
     len: u64,
+    on_disk: u64,
 }
 
 #[derive(Debug)]
@@ -153,7 +155,7 @@ enum Step {
 impl Body {
     pub(super) fn held(medium: Arc<dyn Medium>, synced: bool) -> io::Result<Body> {
         let len = medium.len()?.saturating_sub(DATABASE_AT);
-        let held = Held { steps: Vec::new(), len };
+        let held = Held { steps: Vec::new(), len, on_disk: len };
         Ok(Body { medium, synced, held: Arc::new(Mutex::new(Some(held))) })
     }
 
@@ -187,7 +189,7 @@ impl redb::StorageBackend for Body {
         if wanted.end > held.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let on_disk = self.medium.len()?.saturating_sub(DATABASE_AT).clamp(wanted.start, wanted.end);
+        let on_disk = held.on_disk.clamp(wanted.start, wanted.end);
         let (below, beyond) = out.split_at_mut((on_disk - wanted.start) as usize);
         self.medium.read(DATABASE_AT + offset, below)?;
         beyond.fill(0);

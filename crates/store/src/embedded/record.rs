@@ -90,3 +90,30 @@ impl Versions {
         fresh
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_round_trip() {
+        let stamp = |version: &str| Some(Stamp { version: version.into(), epoch: u64::MAX });
+        for expires in [None, Some(Wall(-1)), Some(Wall(i64::MAX))] {
+            for stamp in [None, stamp(""), stamp("apps/v1"), stamp(&"v".repeat(MAX_STAMP))] {
+                let header = Header { created: 7, modified: u64::MAX, expires, stamp };
+                let record = encode(&header, b"value");
+                assert_eq!(decode(&record, &mut Versions::default()), Some((header, &b"value"[..])));
+            }
+        }
+    }
+
+    /// Whatever decodes was written by this encoder, so it encodes to the same bytes.
+    #[test]
+    fn any_bytes_are_a_record_or_refused() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
+            if let Some((header, stored)) = decode(bytes, &mut Versions::default()) {
+                assert_eq!(&encode(&header, stored), bytes);
+            }
+        });
+    }
+}

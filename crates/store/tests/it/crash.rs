@@ -53,7 +53,8 @@ async fn live(seed: u64, durability: Durability) -> Result<(), Broken> {
             disk = disk.after_power_cut();
         }
         disk.plan(Fault::None);
-        let store = open(&disk, durability).map_err(|error| Broken::Unopenable(format!("crash {crash}: {error}")))?;
+        let store =
+            open(&disk, durability).map_err(|error| Broken::Unopenable(format!("crash {crash}: {error}")))?;
         check(&store, &mut promises)?;
         let at = 1 + random.below(120);
         disk.plan(match random.below(4) {
@@ -71,7 +72,8 @@ async fn live(seed: u64, durability: Durability) -> Result<(), Broken> {
         drop(store);
         disk = cut;
     }
-    let store = open(&disk, durability).map_err(|error| Broken::Unopenable(format!("at the end: {error}")))?;
+    let store =
+        open(&disk, durability).map_err(|error| Broken::Unopenable(format!("at the end: {error}")))?;
     Ok(check(&store, &mut promises)?)
 }
 

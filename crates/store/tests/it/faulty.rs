@@ -55,6 +55,20 @@ impl FaultyDisk {
         FaultyDisk { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// A sound disk with these bytes on it.
+    pub fn holding(bytes: Vec<u8>) -> FaultyDisk {
+        let disk = FaultyDisk::new(0);
+        {
+            let mut state = disk.state.lock();
+            (state.seen, state.durable) = (bytes.clone(), bytes);
+        }
+        disk
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.state.lock().seen.clone()
+    }
+
     /// Counting begins anew.
     pub fn plan(&self, fault: Fault) {
         let mut state = self.state.lock();
@@ -95,11 +109,8 @@ impl FaultyDisk {
                 whole => whole.apply(&mut image),
             }
         }
-        let next = FaultyDisk::new(random.next_u64());
-        {
-            let mut state = next.state.lock();
-            (state.seen, state.durable) = (image.clone(), image);
-        }
+        let next = FaultyDisk::holding(image);
+        next.state.lock().random = SeededRandom::new(random.next_u64());
         next
     }
 }
