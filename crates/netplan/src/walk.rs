@@ -100,7 +100,6 @@ impl Walker<'_> {
                     Step::Translated => state.translated,
                     Step::FromThisNode => self.is_local(state.packet.source),
                     Step::ToThisNode => self.is_local(state.packet.destination),
-                    Step::ToLoopback => state.packet.destination.is_loopback(),
                     Step::NotToLoopback => !state.packet.destination.is_loopback(),
                     Step::In(key, set) => self.find(set, &key_of(&state.packet, key)).is_some(),
                     Step::NotIn(key, set) => self.find(set, &key_of(&state.packet, key)).is_none(),

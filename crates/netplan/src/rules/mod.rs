@@ -44,7 +44,6 @@ pub enum Step {
     FromThisNode,
     /// The destination is an address of this node.
     ToThisNode,
-    ToLoopback,
     NotToLoopback,
     In(&'static [Field], Set),
     NotIn(&'static [Field], Set),

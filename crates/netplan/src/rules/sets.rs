@@ -125,10 +125,6 @@ impl Set {
         }
     }
 
-    pub fn named(name: &str) -> Option<Set> {
-        Set::ALL.into_iter().find(|set| set.name() == name)
-    }
-
     /// The parts of the key.
     pub fn key(self) -> &'static [FieldKind] {
         use FieldKind::{Address, Index, Port, Protocol};

@@ -46,8 +46,8 @@ const MAX_STREAMS: usize = 512;
 const MAX_STREAMS_PER_CLIENT: usize = 32;
 /// How long a stream may be silent.
 const STREAM_IDLE: Duration = Duration::from_secs(10);
-/// A pause after accepting failed, which it does again at once when descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A pause after a socket failed: with descriptors used up, it would fail again at once.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running resolver; it stops when dropped.
 pub struct Server {
@@ -107,21 +107,24 @@ async fn datagrams(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     loop {
         let (len, client) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
-            // What comes back from clients that are gone; the socket itself does not fail.
-            Err(_) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "receiving a DNS datagram");
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
+            }
         };
         let rotate = shared.rotate.fetch_add(1, Ordering::Relaxed);
         match answer(&buffer[..len], &shared.state.load(), rotate) {
             Outcome::Ignore => {}
             Outcome::Reply { reply, limit } => {
                 let bytes = datagram(&reply, limit);
-                // A full send buffer loses the reply, as the network might; the client asks again.
-                let _ = socket.try_send_to(&bytes, client);
+                // A reply that is lost here might as well be lost on its way; the client asks again.
+                let _ = socket.send_to(&bytes, client).await;
             }
             Outcome::Forward { mut reply, limit, question, dnssec } => {
                 let Some(share) = Shares::take(&shared, |s| &s.forwarded, client.ip()) else {
                     reply.metadata.response_code = ResponseCode::ServFail;
-                    let _ = socket.try_send_to(&datagram(&reply, limit), client);
+                    let _ = socket.send_to(&datagram(&reply, limit), client).await;
                     continue;
                 };
                 let socket = socket.clone();
@@ -146,7 +149,7 @@ async fn streams(listener: TcpListener, shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a DNS stream");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }

@@ -63,13 +63,6 @@ impl Writer {
         self.pad();
     }
 
-    /// A nest whose parser knows nothing of the nested flag, as the older ones of routing do.
-    pub fn plain_nest(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) {
-        let start = self.open(kind);
-        body(self);
-        self.close(start);
-    }
-
     pub fn data(&mut self, kind: u16, value: &[u8]) {
         let start = self.open(kind);
         self.buffer.extend(value);

@@ -45,8 +45,7 @@ impl Rule<'_> {
             Step::Translated => self.ct_bit(CT_STATUS, DESTINATION_TRANSLATED),
             Step::FromThisNode => self.is_local(1),
             Step::ToThisNode => self.is_local(2),
-            Step::ToLoopback => self.loopback(Compare::Equal),
-            Step::NotToLoopback => self.loopback(Compare::NotEqual),
+            Step::NotToLoopback => self.not_loopback(),
             Step::In(key, set) => self.member(key, *set, false),
             Step::NotIn(key, set) => self.member(key, *set, true),
             Step::Marked => {
@@ -196,15 +195,15 @@ impl Rule<'_> {
         self.compare(FIRST, Compare::Equal, &LOCAL.to_ne_bytes());
     }
 
-    fn loopback(&mut self, compare: Compare) {
+    fn not_loopback(&mut self) {
         match self.family {
             Family::V4 => {
                 self.payload(FIRST, PAYLOAD_NETWORK, 16, 1);
-                self.compare(FIRST, compare, &[127]);
+                self.compare(FIRST, Compare::NotEqual, &[127]);
             }
             Family::V6 => {
                 self.load(FIRST, &[Field::Destination]);
-                self.compare(FIRST, compare, &std::net::Ipv6Addr::LOCALHOST.octets());
+                self.compare(FIRST, Compare::NotEqual, &std::net::Ipv6Addr::LOCALHOST.octets());
             }
         }
     }
