@@ -181,3 +181,27 @@ pub fn csi_driver_name(node: &Node<'_>, errs: &mut ErrorList) {
 pub fn legacy_ip(node: &Node<'_>, old: &[&str], errs: &mut ErrorList) {
     errs.extend(names::valid_ip_for_legacy_field(&node.path, node.str(), true, old));
 }
+
+/// An address that traffic can be sent to from another machine.
+pub fn endpoint_ip(node: &Node<'_>, errs: &mut ErrorList) {
+    let Some(ip) = names::parse_ip_sloppy(node.str()) else {
+        errs.push(node.invalid_text("must be a valid IP address"));
+        return;
+    };
+    let (link_local, link_local_multicast) = match ip {
+        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+    };
+    if ip.is_unspecified() {
+        errs.push(node.invalid(format!("may not be unspecified ({})", node.str())));
+    }
+    if ip.is_loopback() {
+        errs.push(node.invalid("may not be in the loopback range (127.0.0.0/8, ::1/128)"));
+    }
+    if link_local {
+        errs.push(node.invalid("may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
+    }
+    if link_local_multicast {
+        errs.push(node.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+    }
+}

@@ -154,3 +154,17 @@ fn data_source(node: &Node<'_>, lenient: Leniency, errs: &mut ErrorList) {
         check::dns_subdomain(&group, errs);
     }
 }
+
+/// What is odd about what storage is asked for, though it is accepted.
+pub fn warnings(spec: &Node<'_>) -> Vec<String> {
+    let storage = spec.at("resources").at("requests").at("storage");
+    let mut warnings = Vec::new();
+    if storage.is_string() && check::quantity(storage).milli_value() % 1000 != 0 {
+        let resources = spec.child("resources");
+        let requests = resources.child("requests");
+        let entry = requests.path.key("storage");
+        let shown = grammar::go::quote(&check::quantity(storage).to_string());
+        warnings.push(format!("{entry}: fractional byte value {shown} is invalid, must be an integer"));
+    }
+    warnings
+}

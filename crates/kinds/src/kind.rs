@@ -46,9 +46,11 @@ pub struct Kind {
     pub dependents: Dependents,
     /// A change below these paths moves `metadata.generation`. Empty: the generation is not kept.
     pub generation: Vec<Path>,
-    /// What the main resource's writes leave as it is: ignored on create, restored on update, and owned by
-    /// nobody in server-side apply.
+    /// What the main resource's writes leave as it is: restored on update, and owned by nobody in server-side
+    /// apply.
     pub resets: Vec<Path>,
+    /// Creates ignore `resets` too. A node's first write carries its status.
+    pub resets_on_create: bool,
     /// Field selectors beside `metadata.name` and, for namespaced kinds, `metadata.namespace`.
     pub selectable: Vec<Selectable>,
     pub columns: Vec<Column>,
@@ -219,6 +221,7 @@ impl Kind {
             dependents: Dependents::Delete,
             generation: Vec::new(),
             resets: Vec::new(),
+            resets_on_create: true,
             selectable: Vec::new(),
             columns: column::fallback(),
             name_rule: meta::SUBDOMAIN,

@@ -17,9 +17,11 @@ pub mod node;
 pub mod signer;
 pub mod strategy;
 pub mod tree;
+pub mod workload;
 
 pub mod pod;
 
+pub mod apps;
 pub mod core;
 
 pub use kind::{Kind, Scope, Subresource, Verb};

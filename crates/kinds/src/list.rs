@@ -2,16 +2,23 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::core;
 use crate::kind::Kind;
+use crate::{apps, core};
 
 /// One line a kind, group by group.
 const KINDS: &[fn() -> Kind] = &[
     core::config_map::kind,
     core::namespace::kind,
+    core::node::kind,
     core::pod::kind,
     core::secret::kind,
+    core::service::kind,
     core::service_account::kind,
+    apps::controller_revision::kind,
+    apps::daemon_set::kind,
+    apps::deployment::kind,
+    apps::replica_set::kind,
+    apps::stateful_set::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());

@@ -82,8 +82,8 @@ impl Strategy for Generic {}
 impl Kind {
     /// Makes a decoded and defaulted object ready to be validated and created.
     pub fn prepare_create(&self, obj: &mut Value, cx: &Context<'_>) {
-        for path in &self.resets {
-            obj.copy_from(&Value::Null, path);
+        if self.resets_on_create {
+            self.resets.iter().for_each(|path| obj.copy_from(&Value::Null, path));
         }
         if !self.generation.is_empty() {
             obj.at_mut("metadata").set("generation", 1);

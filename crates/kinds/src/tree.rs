@@ -110,6 +110,8 @@ pub trait TreeMut {
     fn drop_key(&mut self, key: &str);
     /// Makes `path` what it is in `other`: a copy, or absent there as here.
     fn copy_from(&mut self, other: &Value, path: &[&str]);
+    /// Sets `to` to a copy of what is under `from`.
+    fn copy_within(&mut self, from: &str, to: &str);
     /// The items under `key`, to edit; none where it is absent.
     fn items_mut(&mut self, key: &str) -> std::slice::IterMut<'_, Value>;
     /// The items of the list along `path`, to edit; none where it is absent.
@@ -159,6 +161,11 @@ impl TreeMut for Value {
                 }
             }
         }
+    }
+
+    fn copy_within(&mut self, from: &str, to: &str) {
+        let value = self.at(from).clone();
+        self.set(to, value);
     }
 
     fn items_mut(&mut self, key: &str) -> std::slice::IterMut<'_, Value> {

@@ -119,7 +119,7 @@ pub fn quantity(entry: &Node<'_>, resource: &str, errs: &mut ErrorList) {
     check::not_negative_quantity(entry, errs);
     let whole = INTEGERS.contains(&resource) || is_extended(resource);
     if whole && check::quantity(entry.value()).milli_value() % 1000 != 0 {
-        errs.push(entry.invalid("must be an integer"));
+        errs.push(entry.invalid_as(check::quantity(entry.value()).canonical(), "must be an integer"));
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use grammar::field::{self, ErrorList};
-use grammar::names;
 use serde_json::Value;
 
 use crate::check;
@@ -343,9 +342,4 @@ pub fn user_namespace(spec: &Node<'_>, rules: &Rules, errs: &mut ErrorList) {
             }
         });
     }
-}
-
-/// Names of sysctls and users are checked with these.
-pub(crate) fn service_account(name: &Node<'_>, errs: &mut ErrorList) {
-    name.complaints(names::name_is_dns_subdomain(name.str(), false), errs);
 }

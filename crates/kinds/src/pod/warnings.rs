@@ -140,8 +140,8 @@ fn node_term(term: &Node<'_>, check_values: bool, warnings: &mut Warnings) {
         }
         if check_values {
             for value in expression.child("values").items() {
-                if !names::label_value(value.str()).is_empty() {
-                    warnings.at(&value, "an invalid value always results in the term not being matched");
+                for complaint in names::label_value(value.str()) {
+                    warnings.at(&value, format!("{} is invalid, {complaint}", value.str()));
                 }
             }
         }

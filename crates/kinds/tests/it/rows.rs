@@ -94,7 +94,11 @@ fn comparable(line: &str) -> String {
     let line = line.split('\n').next().unwrap_or_default();
     let shown = line.split_once(" value: ").filter(|(_, shown)| {
         let is_struct = shown.starts_with('{') || shown.starts_with("[{") || shown.starts_with("null");
-        is_struct && (shown.contains("}: ") || shown.contains("]: ") || shown.contains("null: "))
+        is_struct
+            && (shown.contains("}: ")
+                || shown.contains("]: ")
+                || shown.contains("null: ")
+                || shown.ends_with('}'))
     });
     match shown {
         Some((before, shown)) => {
@@ -102,7 +106,10 @@ fn comparable(line: &str) -> String {
             let words = end.and_then(|end| shown[end..].split_once(": ")).map_or("", |(_, words)| words);
             format!("{before} value: …: {words}")
         }
-        None => line.to_owned(),
+        None => match line.split_once("Duplicate value: {") {
+            Some((before, _)) => format!("{before}Duplicate value: …"),
+            None => line.to_owned(),
+        },
     }
 }
 

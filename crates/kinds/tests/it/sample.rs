@@ -114,6 +114,10 @@ fn prune(tree: &mut Value) {
     match tree {
         Value::Object(entries) => {
             entries.values_mut().for_each(prune);
+            // Counts that are always written are 0 where we leave them out.
+            if let Some(Value::Object(status)) = entries.get_mut("status") {
+                status.retain(|_, value| value != 0);
+            }
             entries.retain(|key, value| {
                 if key == "divisor" && value == "0" {
                     return false;

@@ -1,0 +1,7 @@
+//! `apps/v1`: workloads that run until they are changed.
+
+pub mod controller_revision;
+pub mod daemon_set;
+pub mod deployment;
+pub mod replica_set;
+pub mod stateful_set;
