@@ -43,27 +43,20 @@ impl ManagerId {
             subresource: subresource.to_owned(),
         }
     }
-
-    /// The identifier as the JSON text that upstream sorts by.
-    fn sort_text(&self) -> String {
-        let text = |s: &str| Value::from(s).to_string();
-        let mut out = String::from("{");
-        if !self.manager.is_empty() {
-            out += &format!("\"manager\":{},", text(&self.manager));
-        }
-        out += &format!("\"operation\":\"{}\"", self.operation.as_str());
-        for (name, value) in [("apiVersion", &self.api_version), ("subresource", &self.subresource)] {
-            if !value.is_empty() {
-                out += &format!(",\"{name}\":{}", text(value));
-            }
-        }
-        out + "}"
-    }
 }
 
+/// Upstream sorts identifiers as JSON text. There a closing quote ends each part, and a part that is empty is left
+/// out, so that what comes after it in the text decides: it sorts last.
 impl Ord for ManagerId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.sort_text().cmp(&other.sort_text())
+        let part = |l: &str, r: &str| {
+            let quoted = l.bytes().chain([b'"']).cmp(r.bytes().chain([b'"']));
+            l.is_empty().cmp(&r.is_empty()).then(quoted)
+        };
+        part(&self.manager, &other.manager)
+            .then_with(|| self.operation.cmp(&other.operation))
+            .then_with(|| part(&self.api_version, &other.api_version))
+            .then_with(|| part(&self.subresource, &other.subresource))
     }
 }
 
@@ -202,4 +195,28 @@ fn encode_entry(id: &ManagerId, owned: &Owned) -> Value {
     }
     entry.insert("fieldsV1".to_owned(), owned.set.to_value());
     Value::Object(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managers_sort_as_their_json_text_does() {
+        let id = |manager, operation, subresource| ManagerId::new(manager, operation, "v1", subresource);
+        let ascending = [
+            id("a b", Operation::Apply, ""),
+            id("a", Operation::Apply, "status"),
+            id("a", Operation::Apply, ""),
+            id("a", Operation::Update, "status"),
+            id("a", Operation::Update, ""),
+            id("ab", Operation::Apply, ""),
+            id("", Operation::Apply, ""),
+        ];
+        for (i, l) in ascending.iter().enumerate() {
+            for (j, r) in ascending.iter().enumerate() {
+                assert_eq!(l.cmp(r), i.cmp(&j), "{l:?} and {r:?}");
+            }
+        }
+    }
 }
