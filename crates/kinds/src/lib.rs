@@ -22,6 +22,7 @@ pub mod workload;
 pub mod pod;
 
 pub mod apps;
+pub mod batch;
 pub mod core;
 
 pub use kind::{Kind, Scope, Subresource, Verb};

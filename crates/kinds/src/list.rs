@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
-use crate::{apps, core};
+use crate::{apps, batch, core};
 
 /// One line a kind, group by group.
 const KINDS: &[fn() -> Kind] = &[
@@ -19,6 +19,8 @@ const KINDS: &[fn() -> Kind] = &[
     apps::deployment::kind,
     apps::replica_set::kind,
     apps::stateful_set::kind,
+    batch::cron_job::kind,
+    batch::job::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());
