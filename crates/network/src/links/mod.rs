@@ -16,7 +16,7 @@ mod route;
 use std::io;
 use std::net::IpAddr;
 
-use netplan::addr::to_bits;
+use netplan::addr::{Family, to_bits};
 
 use crate::netlink;
 
@@ -77,14 +77,38 @@ pub fn set_sysctl(name: &str, value: &str) -> Result<(), Error> {
     std::fs::write(&path, value).map_err(fail)
 }
 
-/// Lets the node route for its pods.
+/// Lets the node route for pods of these families.
 ///
 /// # Errors
-/// When a setting cannot be written. Without IPv6 in the kernel, its settings are skipped.
-pub fn prepare_node() -> Result<(), Error> {
-    set_sysctl("net/ipv4/ip_forward", "1")?;
-    if std::path::Path::new("/proc/sys/net/ipv6").exists() {
+/// When a setting cannot be written.
+pub fn prepare_node(families: &[Family]) -> Result<(), Error> {
+    if families.contains(&Family::V4) {
+        set_sysctl("net/ipv4/ip_forward", "1")?;
+    }
+    if families.contains(&Family::V6) {
+        keep_router_advertisements()?;
         set_sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// A node that begins to forward would stop to listen to routers, and lose its own default route
+/// where that came from one. Devices that listen so far are told to go on all the same.
+fn keep_router_advertisements() -> Result<(), Error> {
+    const UNLESS_FORWARDING: &str = "1";
+    const ALWAYS: &str = "2";
+    let devices = std::fs::read_dir("/proc/sys/net/ipv6/conf").map_err(|source| Error::Io {
+        operation: "listing",
+        subject: "net.ipv6.conf".to_owned(),
+        source,
+    })?;
+    for device in devices.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let name = format!("net/ipv6/conf/{device}/accept_ra");
+        // A device may vanish between the listing and the reading.
+        let now = std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+        if now.trim() == UNLESS_FORWARDING && device != "all" {
+            set_sysctl(&name, ALWAYS)?;
+        }
     }
     Ok(())
 }

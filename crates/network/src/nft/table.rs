@@ -45,7 +45,17 @@ impl Table {
             return self.load(wanted);
         }
         match readback::ruleset(&mut self.socket, self.family)? {
-            Some(present) => self.apply(&present.diff(wanted)),
+            Some(present) => {
+                let mut change = present.diff(wanted);
+                // Kernels before 6.2 refuse to remove a chain together with the element that led to
+                // it. One that is left over does no harm, and the next adoption tries again.
+                let old_chains = std::mem::take(&mut change.old_chains);
+                self.apply(&change)?;
+                if let Err(error) = self.apply(&Change { old_chains, ..Change::default() }) {
+                    tracing::debug!(%error, "chains out of use stay for now");
+                }
+                Ok(())
+            }
             None => self.load(wanted),
         }
     }

@@ -21,7 +21,7 @@ fn address(node: u8) -> std::net::IpAddr {
 /// Joins a node to its one peer and programs a service whose only endpoint is on node 2.
 fn start(node: u8, peer: u8) -> Host {
     let host = Host::new();
-    host.run(prepare_node).unwrap();
+    host.run(|| prepare_node(&[Family::V4, Family::V6])).unwrap();
     host.run(move || {
         let services: Vec<Cidr> = vec!["10.96.0.0/16".parse().unwrap()];
         route_services(&services).unwrap();

@@ -1,5 +1,6 @@
 //! Pods reach their node, each other, and pods of other nodes.
 
+use netplan::addr::Family;
 use network::links::nodes::{Peer, Tunnel, Underlay, connect, disconnect, route_services};
 use network::links::pods::{check_pod, detach_pod, list_pods, pod_addresses};
 use network::links::prepare_node;
@@ -8,7 +9,7 @@ use crate::lab::{Host, cable, pod_link};
 
 fn node() -> Host {
     let node = Host::new();
-    node.run(prepare_node).unwrap();
+    node.run(|| prepare_node(&[Family::V4, Family::V6])).unwrap();
     node.run(|| route_services(&["10.96.0.0/16".parse().unwrap()])).unwrap();
     node
 }
@@ -18,6 +19,8 @@ fn a_pod_comes_and_goes() {
     let node = node();
     node.ip("addr add 192.0.2.1/32 dev lo");
     node.ip("addr add fd00:1::1/128 dev lo nodad");
+    let settings = "/proc/sys/net/ipv6/conf/default/accept_ra /proc/sys/net/ipv4/ip_forward";
+    assert_eq!(node.command("cat", settings), "2\n1\n");
     let pod = node.pod(&["10.42.0.5", "fd00:42::5"]);
     node.serve("192.0.2.1", 80, "node");
     node.serve("fd00:1::1", 80, "node");

@@ -30,7 +30,7 @@ struct Cluster {
 impl Cluster {
     fn new(family: Family) -> Cluster {
         let (node, outside) = (Host::new(), Host::new());
-        node.run(prepare_node).unwrap();
+        node.run(|| prepare_node(&[Family::V4, Family::V6])).unwrap();
         cable((&node, "wan", "192.0.2.1/24"), (&outside, "lan", "192.0.2.9/24"));
         node.ip("addr add fd00:1::1/64 dev wan nodad");
         outside.ip("addr add fd00:1::9/64 dev lan nodad");
