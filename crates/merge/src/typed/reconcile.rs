@@ -7,7 +7,7 @@ use crate::fieldset::{PathElement, Set};
 /// inside it now owns it as a whole. `None` where nothing changed.
 pub fn reconcile(set: &Set, typing: Typing<'_>) -> Option<Set> {
     let mut changes = Changes::default();
-    changes.visit(Some(set), false, typing.root(), &mut Vec::new());
+    changes.visit(set, typing.root(), &mut Vec::new());
     if changes.now_atomic.is_empty() {
         return None;
     }
@@ -20,27 +20,16 @@ struct Changes {
 }
 
 impl Changes {
-    /// `leaf` tells that the set ends here, as it does for something owned as a whole.
-    fn visit(&mut self, set: Option<&Set>, leaf: bool, node: Node<'_>, path: &mut Vec<PathElement>) {
+    /// `set` is what is owned below a place, which is never nothing: what is owned as a whole needs no change.
+    fn visit(&mut self, set: &Set, node: Node<'_>, path: &mut Vec<PathElement>) {
         match node.atom().form() {
             AtomForm::Scalar(_) => {}
-            AtomForm::List(list) => {
-                if !leaf && matches!(list.relation, Relation::Atomic) {
-                    self.now_atomic.insert(path);
-                } else if let Some(set) = set {
-                    self.descend(set, path, |_| Some(list.element));
-                }
-            }
+            AtomForm::List(list) if matches!(list.relation, Relation::Atomic) => self.now_atomic.insert(path),
+            AtomForm::List(list) => self.descend(set, path, |_| Some(list.element)),
+            // Of a map without a schema nothing is known that could have changed.
             AtomForm::Map(map) if map.is_deduced() => {}
-            AtomForm::Map(map) => {
-                if !leaf && map.atomic {
-                    if set.is_some() {
-                        self.now_atomic.insert(path);
-                    }
-                } else if let Some(set) = set {
-                    self.descend(set, path, |element| item(&map, element));
-                }
-            }
+            AtomForm::Map(map) if map.atomic => self.now_atomic.insert(path),
+            AtomForm::Map(map) => self.descend(set, path, |element| item(&map, element)),
         }
     }
 
@@ -50,12 +39,11 @@ impl Changes {
         path: &mut Vec<PathElement>,
         item: impl Fn(&PathElement) -> Option<Node<'t>>,
     ) {
-        for (element, member, below) in set.edges() {
+        for (element, _, below) in set.edges().filter(|(_, _, below)| !below.is_empty()) {
             // Fields that the schema no longer has stay as they are.
             let Some(node) = item(element) else { continue };
-            let below = (!below.is_empty()).then_some(below);
             path.push(element.clone());
-            self.visit(below, member && below.is_none(), node, path);
+            self.visit(below, node, path);
             path.pop();
         }
     }
