@@ -16,7 +16,9 @@ use crate::error::OpenError;
 use crate::index::Index;
 use crate::seal::{self, Sealing};
 
-const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
+/// The newest version of each key, by the revision that wrote it. So new records lie side by side at the end,
+/// whatever their keys are, and a commit writes few pages beside those that the values fill.
+const VALUES: TableDefinition<'_, Revision, &[u8]> = TableDefinition::new("values");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const REVISION: &str = "revision";
 
@@ -25,10 +27,12 @@ const CACHE_BYTES: usize = 16 << 20;
 
 const RESTORE: &str = "nothing was changed; restore the file from a backup, or move it away to start empty";
 
-/// One change of one key, as it is to be kept.
-pub(super) enum Change {
-    Put(Arc<str>, Vec<u8>),
-    Delete(Arc<str>),
+/// One revision's change of one key, as it is to be kept.
+pub(super) struct Change {
+    /// The version that is no longer the newest.
+    pub(super) gone: Option<Revision>,
+    /// The record of the new one.
+    pub(super) new: Option<(Revision, Vec<u8>)>,
 }
 
 pub(super) struct Disk {
@@ -99,10 +103,12 @@ impl Disk {
         {
             let mut values = transaction.open_table(VALUES)?;
             for change in changes {
-                match change {
-                    Change::Put(key, record) => values.insert(&**key, &record[..])?,
-                    Change::Delete(key) => values.remove(&**key)?,
-                };
+                if let Some((revision, record)) = &change.new {
+                    values.insert(revision, &record[..])?;
+                }
+                if let Some(revision) = change.gone {
+                    values.remove(revision)?;
+                }
             }
             transaction.open_table(NUMBERS)?.insert(REVISION, revision)?;
         }
@@ -168,12 +174,12 @@ fn read(
     };
     let (mut entries, mut versions) = (Vec::new(), Versions::default());
     for found in transaction.open_table(VALUES)?.iter()? {
-        let (key, record) = found?;
-        let key: Arc<str> = key.value().into();
-        let Some((Header { created, modified, expires, stamp }, stored)) =
+        let (modified, record) = found?;
+        let modified = modified.value();
+        let Some((Header { key, created, expires, stamp }, stored)) =
             record::decode(record.value(), &mut versions)
         else {
-            return damaged(format!("the record of {key} is malformed"));
+            return damaged(format!("the record of revision {modified} is malformed"));
         };
         if created > modified || modified > revision {
             return damaged(format!(
@@ -186,6 +192,10 @@ fn read(
         };
         let note = index.annotate(&key, &value);
         entries.push(Arc::new(Entry { key, value, created, modified, stamp, expires, sealed, note }));
+    }
+    entries.sort_unstable_by(|one, two| one.key.cmp(&two.key));
+    if let Some([twice, _]) = entries.array_windows().find(|[one, two]| one.key == two.key) {
+        return damaged(format!("{} has two newest versions", twice.key));
     }
     Ok(Ok(Contents { entries, revision }))
 }

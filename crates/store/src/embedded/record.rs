@@ -1,11 +1,11 @@
 //! One value as the store's file keeps it: a small header, then the stored bytes.
 //!
 //! ```text
-//! record version (1) · flags (1) · created (8) · modified (8)
-//!   · [expires, ns since the epoch (8)] · [epoch (8) · length (1) · version]  · stored bytes
+//! record version (1) · flags (1) · created (8) · key length (2) · key
+//!   · [expires, ns since the epoch (8)] · [epoch (8) · length (1) · version] · stored bytes
 //! ```
 //!
-//! Numbers are little-endian. Whether the stored bytes are an envelope is said by a flag, not guessed.
+//! Numbers are little-endian. The revision that wrote the record is the key it is filed under.
 
 use std::sync::Arc;
 
@@ -23,19 +23,20 @@ pub(crate) const MAX_STAMP: usize = 255;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    pub(super) key: Arc<str>,
     pub(super) created: Revision,
-    pub(super) modified: Revision,
     pub(super) expires: Option<Wall>,
     pub(super) stamp: Option<Stamp>,
 }
 
 pub(super) fn encode(header: &Header, stored: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + stored.len());
+    let mut out = Vec::with_capacity(64 + header.key.len() + stored.len());
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let flags = flag(header.expires.is_some(), EXPIRES) | flag(header.stamp.is_some(), STAMPED);
     out.extend([RECORD_VERSION, flags]);
     out.extend(header.created.to_le_bytes());
-    out.extend(header.modified.to_le_bytes());
+    out.extend(u16::try_from(header.key.len()).expect("the store refuses longer keys").to_le_bytes());
+    out.extend(header.key.as_bytes());
     if let Some(expires) = header.expires {
         out.extend(expires.0.to_le_bytes());
     }
@@ -55,7 +56,9 @@ pub(super) fn decode<'a>(record: &'a [u8], versions: &mut Versions) -> Option<(H
         return None;
     }
     let (created, rest) = number(rest)?;
-    let (modified, mut rest) = number(rest)?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (key, mut rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let key = std::str::from_utf8(key).ok()?.into();
     let (mut expires, mut stamp) = (None, None);
     if flags & EXPIRES != 0 {
         let (at, after) = number(rest)?;
@@ -68,7 +71,7 @@ pub(super) fn decode<'a>(record: &'a [u8], versions: &mut Versions) -> Option<(H
         (stamp, rest) =
             (Some(Stamp { version: versions.share(std::str::from_utf8(text).ok()?), epoch }), after);
     }
-    Some((Header { created, modified, expires, stamp }, rest))
+    Some((Header { key, created, expires, stamp }, rest))
 }
 
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -100,7 +103,7 @@ mod tests {
         let stamp = |version: &str| Some(Stamp { version: version.into(), epoch: u64::MAX });
         for expires in [None, Some(Wall(-1)), Some(Wall(i64::MAX))] {
             for stamp in [None, stamp(""), stamp("apps/v1"), stamp(&"v".repeat(MAX_STAMP))] {
-                let header = Header { created: 7, modified: u64::MAX, expires, stamp };
+                let header = Header { key: "/registry/k".into(), created: u64::MAX, expires, stamp };
                 let record = encode(&header, b"value");
                 assert_eq!(decode(&record, &mut Versions::default()), Some((header, &b"value"[..])));
             }

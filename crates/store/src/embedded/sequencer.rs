@@ -192,14 +192,15 @@ impl Thread {
             Action::Create(draft) | Action::Update(draft, _) => draft,
             Action::Delete(_) => {
                 let entry = current.expect("a delete is let through only over a version");
-                let revision = self.push(group, Change::Delete(key.clone()), key, None, Some(entry.clone()));
+                let revision = self.push(group, None, key, None, Some(entry.clone()));
                 return Ok(Written { revision, entry });
             }
         };
         let revision = self.next(group);
         let header = Header {
+            // One text serves all versions of a key.
+            key: current.as_ref().map_or(key, |current| current.key.clone()),
             created: current.as_ref().map_or(revision, |current| current.created),
-            modified: revision,
             expires: match draft.expiry {
                 Expiry::Never => None,
                 Expiry::After(ttl) => Some(self.index.clock.wall().plus(ttl)),
@@ -209,8 +210,7 @@ impl Thread {
         };
         let record = record::encode(&header, &draft.stored);
         let entry = Arc::new(Entry {
-            // One text serves all versions of a key.
-            key: current.as_ref().map_or(key, |current| current.key.clone()),
+            key: header.key,
             value: draft.value,
             created: header.created,
             modified: revision,
@@ -221,7 +221,7 @@ impl Thread {
         });
         group.bytes += record.len();
         let key = entry.key.clone();
-        self.push(group, Change::Put(key.clone(), record), key, Some(entry.clone()), current);
+        self.push(group, Some(record), key, Some(entry.clone()), current);
         Ok(Written { revision, entry })
     }
 
@@ -236,7 +236,7 @@ impl Thread {
                 None => self.index.head().get(&key).cloned(),
             };
             if let Some(entry) = current.filter(|entry| entry.expires.is_some_and(|at| at <= now)) {
-                self.push(group, Change::Delete(key.clone()), key, None, Some(entry));
+                self.push(group, None, key, None, Some(entry));
             }
         }
     }
@@ -248,14 +248,15 @@ impl Thread {
     fn push(
         &self,
         group: &mut Group,
-        change: Change,
+        record: Option<Vec<u8>>,
         key: Arc<str>,
         entry: Option<Arc<Entry>>,
         previous: Option<Arc<Entry>>,
     ) -> Revision {
         let revision = self.next(group);
         group.ahead.insert(key.clone(), entry.clone());
-        group.changes.push(change);
+        let gone = previous.as_ref().map(|previous| previous.modified);
+        group.changes.push(Change { gone, new: record.map(|record| (revision, record)) });
         group
             .batches
             .push(Arc::new(Batch { revision, events: Box::new([Event::new(key, entry, previous)]) }));
