@@ -134,10 +134,12 @@ impl Planner {
     pub fn commit(&mut self) -> Update {
         let mut update = Update::default();
         let idle_before = std::mem::take(&mut self.idle);
-        let mut touched: BTreeSet<(Set, Key)> = BTreeSet::new();
+        let mut touched: Vec<(Set, Key)> = Vec::new();
         for owner in std::mem::take(&mut self.dirty) {
             update.stale_udp |= self.rewrite(owner, &mut touched);
         }
+        touched.sort_unstable();
+        touched.dedup();
         let mut needed: Vec<Chain> = Vec::new();
         for at in touched {
             let wanted =
@@ -225,7 +227,7 @@ impl Planner {
     }
 
     /// Computes an owner's elements anew and settles its claims. Says whether UDP endpoints went.
-    fn rewrite(&mut self, owner: Owner, touched: &mut BTreeSet<(Set, Key)>) -> bool {
+    fn rewrite(&mut self, owner: Owner, touched: &mut Vec<(Set, Key)>) -> bool {
         let (before, orders) = self.written.remove(&owner).unwrap_or_default();
         let (after, orders) = match &owner {
             Owner::Node => (node_elements(&self.node, self.family), orders),
@@ -245,7 +247,7 @@ impl Planner {
             if after.get(at) != Some(value) {
                 stale_udp |= leads_udp(at);
                 self.withdraw(&owner, at);
-                touched.insert(at.clone());
+                touched.push(at.clone());
             }
         }
         for (at, value) in &after {
@@ -253,7 +255,7 @@ impl Planner {
                 // A first endpoint matters too: flows begun without one were never translated.
                 stale_udp |= leads_udp(at);
                 self.claim(&owner, at, value.clone());
-                touched.insert(at.clone());
+                touched.push(at.clone());
             }
         }
         if !after.is_empty() || !orders.is_empty() {

@@ -175,9 +175,9 @@ fn terminating_endpoints_serve_when_nobody_else_can() {
     check(&draining, OUTSIDE, NODE, 30080, &[HERE]);
     check(&draining, "10.42.0.9", NODE, 30080, &[THERE]);
     let dead = Endpoint { serving: false, ..here() };
-    check(&plan(service(), vec![dead]), "10.42.0.9", VIP, 80, &["reject"]);
+    check(&plan(service(), vec![dead.clone()]), "10.42.0.9", VIP, 80, &["reject"]);
     // One address may pass from a terminating pod to a new one.
-    check(&plan(service(), vec![endpoint(POD_HERE, "here"), here()]), "10.42.0.9", VIP, 80, &[HERE]);
+    check(&plan(service(), vec![endpoint(POD_HERE, "here"), dead]), "10.42.0.9", VIP, 80, &[HERE]);
 }
 
 #[test]
