@@ -1,0 +1,130 @@
+//! `boga server`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apiserver::catalog::Catalog;
+use apiserver::registry::{Admission, Names, Registry};
+use apiserver::server::{Tls, serve};
+use apiserver::stack::Stack;
+use apiserver::{bootstrap, object};
+use base::clock::{SharedClock, SystemClock};
+use base::random::SystemRandom;
+use base::shutdown::Shutdown;
+use pki::{Authority, Identity};
+use serde_json::json;
+use store::{Embedded, Keyring, Options, Sealing, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args)]
+pub struct Flags {
+    /// Run without a kubelet; nodes join from elsewhere
+    #[arg(long)]
+    no_node: bool,
+
+    /// Where the cluster's state and keys lie
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/boga")]
+    data: PathBuf,
+
+    /// The address to listen on
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    bind: IpAddr,
+
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 6443)]
+    port: u16,
+
+    /// Write an administrator's kubeconfig here once the server is ready
+    #[arg(long, value_name = "FILE")]
+    write_kubeconfig: Option<PathBuf>,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    if !flags.no_node {
+        return Err("running a node beside the server is not built yet; pass --no-node".into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(server(flags))
+}
+
+async fn server(flags: Flags) -> Result<(), Failure> {
+    let clock: SharedClock = SystemClock::shared();
+    let pki_folder = flags.data.join("pki");
+    let authority = Authority::open(&pki_folder, "ca", clock.wall())?;
+    let ips: Vec<IpAddr> = [flags.bind, IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().filter(|ip| !ip.is_unspecified()).collect();
+    let dns = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let certificate = authority.server("kube-apiserver", &dns, &ips, clock.wall())?;
+
+    let sealing = Sealing::of_secrets(
+        Keyring::load_or_create(&flags.data.join("sealing.keys"), &mut SystemRandom)?,
+        Box::new(SystemRandom),
+    );
+    let options = Options::new(clock.clone(), Arc::new(object::annotate), Some(sealing));
+    let embedded = Embedded::at(flags.data.join("store.redb"));
+    // Opening reads the whole file, which is no work for the runtime's own threads.
+    let store = tokio::task::spawn_blocking(move || Store::embedded(&embedded, options)).await??;
+
+    let registry = Arc::new(Registry {
+        store: store.clone(),
+        catalog: Arc::new(Catalog::builtin()).into(),
+        clock: clock.clone(),
+        names: Names::new(Box::new(SystemRandom)),
+        admission: Admission::standard(),
+    });
+    let stack = Arc::new(Stack { registry, version: version() });
+    bootstrap::run(&stack).await?;
+
+    let listener = TcpListener::bind(SocketAddr::new(flags.bind, flags.port))
+        .await
+        .map_err(|e| format!("listening on {}:{}: {e}", flags.bind, flags.port))?;
+    let address = listener.local_addr()?;
+    if let Some(path) = &flags.write_kubeconfig {
+        let user = authority.client(&Identity::new("kubernetes-admin", &["system:masters"]), clock.wall())?;
+        let host = if flags.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { flags.bind };
+        let url = format!("https://{}", SocketAddr::new(host, address.port()));
+        pki::write_private(path, pki::kubeconfig("boga", &url, authority.certificate(), &user).as_bytes())?;
+    }
+    tracing::info!(%address, data = %flags.data.display(), "serving");
+
+    let shutdown = Shutdown::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.stop();
+    });
+    let tls = Tls {
+        certificate: certificate.certificate,
+        key: certificate.key,
+        client_authority: authority.certificate().to_owned(),
+    };
+    serve(listener, &tls, stack, shutdown).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// What `/version` says: the Kubernetes release whose API this is.
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1",
+        "minor": "37",
+        "emulationMajor": "1",
+        "emulationMinor": "37",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "36",
+        "gitVersion": format!("v1.37.0+boga.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": "linux/amd64",
+    })
+}
