@@ -150,12 +150,12 @@ impl Walker<'_> {
     fn balance(&mut self, at: At, first: u32, count: u32, remember: Option<u32>, state: &mut State) -> bool {
         let index = first + (self.random)(count);
         let frontend = key_of(&state.packet, at.key());
-        let Some(Data::Endpoint(endpoint)) = self.find(at.endpoints(), &frontend.clone().index(index)) else {
+        let Some(Data::Endpoint(endpoint)) = self.find(at.endpoints(), &frontend.index(index)) else {
             return false;
         };
         if let Some(seconds) = remember {
             let client = Key::new().address(state.packet.source).then(&frontend);
-            self.remembered.insert((at.sticky(), client), (endpoint.clone(), self.now + u64::from(seconds)));
+            self.remembered.insert((at.sticky(), client), (endpoint, self.now + u64::from(seconds)));
         }
         self.translate(&endpoint, state)
     }
@@ -163,7 +163,7 @@ impl Walker<'_> {
     fn resume(&mut self, at: At, scope: Scope, remember: u32, state: &mut State) -> bool {
         let frontend = key_of(&state.packet, at.key());
         let client = Key::new().address(state.packet.source).then(&frontend);
-        let Some((endpoint, expires)) = self.remembered.get(&(at.sticky(), client.clone())).cloned() else {
+        let Some((endpoint, expires)) = self.remembered.get(&(at.sticky(), client)).cloned() else {
             return false;
         };
         let live = frontend.then(&endpoint);
@@ -171,7 +171,7 @@ impl Walker<'_> {
             return false;
         }
         let until = self.now + u64::from(remember);
-        self.remembered.insert((at.sticky(), client), (endpoint.clone(), until));
+        self.remembered.insert((at.sticky(), client), (endpoint, until));
         self.translate(&endpoint, state)
     }
 
@@ -186,7 +186,7 @@ impl Walker<'_> {
 
     fn find(&self, set: Set, key: &Key) -> Option<Data> {
         if !set.is_interval() {
-            return self.rules.elements.get(&(set, key.clone())).map(|value| value.data.clone());
+            return self.rules.elements.get(&(set, *key)).map(|value| value.data.clone());
         }
         let elements = self.rules.elements.iter().filter(|((of, _), _)| *of == set);
         let mut ranges = elements.filter_map(|((_, first), value)| Some((first, value.end.as_ref()?, value)));

@@ -1,6 +1,8 @@
 //! Sets and maps of the table, and their elements in the kernel's layout.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::addr::{Family, Protocol};
@@ -180,61 +182,104 @@ pub enum MapsTo {
     Endpoint,
 }
 
-/// A key or an endpoint, in the layout of the kernel's registers.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Key(Vec<u8>);
+/// A key or an endpoint, in the layout of the kernel's registers. It lies in place: there are several
+/// for each endpoint of the cluster.
+#[derive(Clone, Copy)]
+pub struct Key {
+    len: u8,
+    bytes: [u8; Key::CAPACITY],
+}
 
 impl Key {
-    pub fn new() -> Key {
-        Key(Vec::with_capacity(20))
+    /// The longest is that of a live endpoint over IPv6, with 44 bytes.
+    const CAPACITY: usize = 47;
+
+    pub const fn new() -> Key {
+        Key { len: 0, bytes: [0; Key::CAPACITY] }
     }
 
-    pub fn from_bytes(bytes: &[u8]) -> Key {
-        Key(bytes.to_vec())
+    /// `None` for what is longer than any key of ours.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Key> {
+        (bytes.len() <= Key::CAPACITY).then(|| Key::new().with(bytes))
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes[..usize::from(self.len)]
     }
 
-    pub fn address(mut self, address: IpAddr) -> Key {
+    pub fn address(self, address: IpAddr) -> Key {
         match address {
-            IpAddr::V4(v4) => self.0.extend(v4.octets()),
-            IpAddr::V6(v6) => self.0.extend(v6.octets()),
+            IpAddr::V4(v4) => self.with(&v4.octets()),
+            IpAddr::V6(v6) => self.with(&v6.octets()),
         }
-        self
     }
 
     pub fn protocol(self, protocol: Protocol) -> Key {
         self.number(protocol as u8)
     }
 
-    pub fn number(mut self, protocol: u8) -> Key {
-        self.0.extend([protocol, 0, 0, 0]);
-        self
+    pub fn number(self, protocol: u8) -> Key {
+        self.with(&[protocol, 0, 0, 0])
     }
 
-    pub fn port(mut self, port: u16) -> Key {
+    pub fn port(self, port: u16) -> Key {
         let [high, low] = port.to_be_bytes();
-        self.0.extend([high, low, 0, 0]);
-        self
+        self.with(&[high, low, 0, 0])
     }
 
     /// Indexes come from the kernel's number generator, in the machine's byte order.
-    pub fn index(mut self, index: u32) -> Key {
-        self.0.extend(index.to_ne_bytes());
-        self
+    pub fn index(self, index: u32) -> Key {
+        self.with(&index.to_ne_bytes())
     }
 
-    pub fn then(mut self, other: &Key) -> Key {
-        self.0.extend(&other.0);
+    pub fn then(self, other: &Key) -> Key {
+        self.with(other.bytes())
+    }
+
+    fn with(mut self, more: &[u8]) -> Key {
+        let end = usize::from(self.len) + more.len();
+        assert!(end <= Key::CAPACITY, "every key of the table fits");
+        self.bytes[usize::from(self.len)..end].copy_from_slice(more);
+        self.len = end as u8;
         self
+    }
+}
+
+impl Default for Key {
+    fn default() -> Key {
+        Key::new()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chunks(4).enumerate().try_for_each(|(at, word)| {
+        self.bytes().chunks(4).enumerate().try_for_each(|(at, word)| {
             f.write_str(if at > 0 { "." } else { "" })?;
             word.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
         })

@@ -43,13 +43,13 @@ impl Ruleset {
     pub fn diff(&self, wanted: &Ruleset) -> Change {
         let mut change = Change::default();
         for ((set, key), value) in &self.elements {
-            if wanted.elements.get(&(*set, key.clone())) != Some(value) {
-                change.removed.push((*set, key.clone(), value.clone()));
+            if wanted.elements.get(&(*set, *key)) != Some(value) {
+                change.removed.push((*set, *key, value.clone()));
             }
         }
         for ((set, key), value) in &wanted.elements {
-            if self.elements.get(&(*set, key.clone())) != Some(value) {
-                change.added.push((*set, key.clone(), value.clone()));
+            if self.elements.get(&(*set, *key)) != Some(value) {
+                change.added.push((*set, *key, value.clone()));
             }
         }
         change.new_chains = wanted.chains.difference(&self.chains).copied().collect();
@@ -73,7 +73,7 @@ impl Ruleset {
             }
         }
         for (set, key, value) in &change.removed {
-            if self.elements.remove(&(*set, key.clone())).as_ref() != Some(value) {
+            if self.elements.remove(&(*set, *key)).as_ref() != Some(value) {
                 return Err(format!("{} has no element {key:?} with {value:?}", set.name()));
             }
         }
@@ -81,7 +81,7 @@ impl Ruleset {
             if let Some(chain) = value.chain().filter(|c| !c.is_fixed() && !self.chains.contains(c)) {
                 return Err(format!("element {key:?} leads to {chain}, which is not there"));
             }
-            if self.elements.insert((*set, key.clone()), value.clone()).is_some() {
+            if self.elements.insert((*set, *key), value.clone()).is_some() {
                 return Err(format!("{} has an element {key:?} already", set.name()));
             }
         }

@@ -53,7 +53,7 @@ pub(super) fn host_port_elements(ports: &[HostPort], family: Family) -> Elements
         let key = frontend_key(host_ip, port.protocol, port.host_port);
         let chain = Chain::Balance { at, scope: Scope::Cluster, count: 1, sticky: 0 };
         let set = if host_ip.is_some() { Set::Services } else { Set::NodePorts };
-        elements.insert((set, key.clone()), Value::goto(chain));
+        elements.insert((set, key), Value::goto(chain));
         let target = Value::endpoint(port.pod_ip, port.container_port);
         elements.insert((at.endpoints(), key.index(0)), target);
         elements.insert((Set::Hairpins, hairpin(port.pod_ip, port.protocol, port.container_port)), NOTHING);

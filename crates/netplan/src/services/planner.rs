@@ -151,11 +151,11 @@ impl Planner {
             if let Some(value) = before {
                 self.published.elements.remove(&at);
                 self.leave(value.chain());
-                update.change.removed.push((at.0, at.1.clone(), value));
+                update.change.removed.push((at.0, at.1, value));
             }
             if let Some(value) = wanted {
                 needed.extend(self.enter(value.chain()));
-                update.change.added.push((at.0, at.1.clone(), value.clone()));
+                update.change.added.push((at.0, at.1, value.clone()));
                 self.published.elements.insert(at, value);
             }
         }
@@ -247,7 +247,7 @@ impl Planner {
             if after.get(at) != Some(value) {
                 stale_udp |= leads_udp(at);
                 self.withdraw(&owner, at);
-                touched.push(at.clone());
+                touched.push(*at);
             }
         }
         for (at, value) in &after {
@@ -255,7 +255,7 @@ impl Planner {
                 // A first endpoint matters too: flows begun without one were never translated.
                 stale_udp |= leads_udp(at);
                 self.claim(&owner, at, value.clone());
-                touched.push(at.clone());
+                touched.push(*at);
             }
         }
         if !after.is_empty() || !orders.is_empty() {
@@ -265,7 +265,7 @@ impl Planner {
     }
 
     fn claim(&mut self, owner: &Owner, at: &(Set, Key), value: Value) {
-        let claims = self.claims.entry(at.clone()).or_insert_with(|| Vec::with_capacity(1));
+        let claims = self.claims.entry(*at).or_insert_with(|| Vec::with_capacity(1));
         let place = claims.partition_point(|(other, _)| other < owner);
         claims.insert(place, (owner.clone(), value));
     }

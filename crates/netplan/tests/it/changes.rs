@@ -139,7 +139,7 @@ fn unordered(rules: &Ruleset) -> (BTreeSet<String>, BTreeMap<(Set, Key, u32), BT
         if matches!(set, Set::Endpoints | Set::NodePortEndpoints) {
             let (frontend, index) = key.bytes().split_at(key.bytes().len() - 4);
             let index = u32::from_ne_bytes(index.try_into().unwrap());
-            let group = (*set, Key::from_bytes(frontend), index >> 16);
+            let group = (*set, Key::from_bytes(frontend).unwrap(), index >> 16);
             endpoints.entry(group).or_default().insert(value.data.clone());
             indexes.push(index);
         } else {

@@ -70,11 +70,11 @@ pub(super) struct Element {
 
 pub(super) fn element(attributes: Attributes<'_>) -> Option<Element> {
     const INTERVAL_END: u32 = 1;
-    let key_at = |kind: u16| Some(Key::from_bytes(attributes.inside(kind).get(1)?.value));
+    let key_at = |kind: u16| Key::from_bytes(attributes.inside(kind).get(1)?.value);
     let data = match attributes.get(2).map(|a| a.nested()) {
         None => Data::Nothing,
         Some(data) => match data.get(1) {
-            Some(value) => Data::Endpoint(Key::from_bytes(value.value)),
+            Some(value) => Data::Endpoint(Key::from_bytes(value.value)?),
             None => Data::Verdict(verdict_of(data.inside(2))?),
         },
     };

@@ -72,7 +72,7 @@ impl Table {
         chains().for_each(|chain| transaction.new_chain(chain));
         chains().for_each(|chain| transaction.new_rules(chain, self.any_address));
         let elements: Vec<_> =
-            wanted.elements.iter().map(|((set, key), value)| (*set, key.clone(), value.clone())).collect();
+            wanted.elements.iter().map(|((set, key), value)| (*set, *key, value.clone())).collect();
         transaction.new_elements(&elements);
         self.commit(transaction)
     }
@@ -170,7 +170,7 @@ fn element_at(transaction: &Transaction, start: usize, offset: usize) -> Option<
         last = element;
     }
     let key = last.nested().inside(1).get(1)?.value;
-    Some(format!("{:?}", netplan::rules::Key::from_bytes(key)))
+    Some(format!("{:?}", netplan::rules::Key::from_bytes(key)?))
 }
 
 /// A name for the sets and rules that this version writes, so that a table of another version is

@@ -318,7 +318,7 @@ fn a_table_is_adopted_replaced_and_removed() {
 
     // A refusal names what was refused and changes nothing.
     let twice = with_table(&cluster, |table, rules| {
-        let added = rules.elements.iter().map(|((set, key), value)| (*set, key.clone(), value.clone()));
+        let added = rules.elements.iter().map(|((set, key), value)| (*set, *key, value.clone()));
         let added = added.filter(|(set, ..)| *set == netplan::rules::Set::ClusterIps).collect();
         table.apply(&netplan::rules::Change { added, ..Default::default() })
     });
