@@ -40,3 +40,33 @@ fn recorded(object: &Value) -> Option<&str> {
 fn bytes_of(annotations: &Map<String, Value>) -> usize {
     annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(config: Value, record: Option<&str>) {
+        let mut object = json!({"metadata": {"annotations": {LAST_APPLIED_ANNOTATION: "old"}}});
+        refresh(&mut object, &config);
+        assert_eq!(recorded(&object), record);
+    }
+
+    #[test]
+    fn a_record_never_holds_itself_nor_more_than_annotations_may() {
+        check(
+            json!({"metadata": {"annotations": {LAST_APPLIED_ANNOTATION: "x", "a": "<"}}}),
+            Some("{\"metadata\":{\"annotations\":{\"a\":\"\\u003c\"}}}\n"),
+        );
+        check(json!({"data": {"x": "y".repeat(MAX_ANNOTATION_BYTES)}}), None);
+    }
+
+    #[test]
+    fn an_object_without_a_record_gets_none() {
+        let mut object = json!({"metadata": {"annotations": {}}});
+        refresh(&mut object, &json!({}));
+        assert_eq!(object, json!({"metadata": {"annotations": {}}}));
+    }
+}

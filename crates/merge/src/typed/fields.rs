@@ -68,3 +68,29 @@ fn visit_fields(map: &MapAtom<'_>, fields: &Map<String, Value>, path: &mut Vec<P
         path.pop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_with_one_key_are_owned_as_one_and_not_inside() {
+        let table = schema::builtin();
+        let typing = Typing::Message(table, table.kind("", "v1", "Service").unwrap());
+        let port = |name: &str| json!({"port": 53, "protocol": "UDP", "name": name});
+        let set = |ports: Value| field_set(&json!({"spec": {"ports": ports}}), typing).to_json();
+        let key = r#"k:{\"port\":53,\"protocol\":\"UDP\"}"#;
+        assert_eq!(
+            set(json!([port("a")])),
+            format!(
+                r#"{{"f:spec":{{"f:ports":{{"{key}":{{".":{{}},"f:name":{{}},"f:port":{{}},"f:protocol":{{}}}}}}}}}}"#
+            )
+        );
+        assert_eq!(
+            set(json!([port("a"), port("b")])),
+            format!(r#"{{"f:spec":{{"f:ports":{{"{key}":{{}}}}}}}}"#)
+        );
+    }
+}
