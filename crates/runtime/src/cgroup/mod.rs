@@ -8,7 +8,7 @@ mod stats;
 mod v1;
 mod v2;
 
-pub use stats::{CpuStats, MemoryStats, Pressure, Stats};
+pub use stats::{CpuStats, MemoryStats, Pressure, Stall, Stats};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

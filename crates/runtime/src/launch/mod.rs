@@ -44,6 +44,9 @@ use sys::Fork;
 pub const CONFIG: &str = "config.json";
 pub const ROOTFS: &str = "rootfs";
 
+/// A mount option of ours: only this directory of the mount is to be seen.
+pub const SUB_PATH: &str = "X-boga.subpath=";
+
 /// Standard streams of a process. With a terminal they are not used.
 pub struct Streams {
     pub stdin: OwnedFd,

@@ -42,6 +42,8 @@ pub struct Options {
     recursive_propagation: bool,
     idmap: bool,
     recursive_idmap: bool,
+    /// Show this directory of the mount instead of its root.
+    sub_path: Option<String>,
     /// What is left for the filesystem itself.
     data: Vec<String>,
 }
@@ -70,6 +72,9 @@ pub fn parse_options(words: &[String]) -> Options {
             "rbind" => (options.bind, options.recursive_bind) = (true, true),
             "idmap" => options.idmap = true,
             "ridmap" => (options.idmap, options.recursive_idmap) = (true, true),
+            word if word.starts_with(super::SUB_PATH) => {
+                options.sub_path = Some(word[super::SUB_PATH.len()..].to_owned());
+            }
             "defaults" | "async" => {}
             "private" | "rprivate" => options.propagation = libc::MS_PRIVATE,
             "slave" | "rslave" => options.propagation = libc::MS_SLAVE,
@@ -203,7 +208,20 @@ fn attach_plain(scene: &Scene<'_>, mount: &Mount, source: Option<&Source>) -> Re
         // A link at /proc would let the image choose what the kernel's interface is mounted over.
         verify_plain_place(scene.root, destination)?;
     }
-    attach_tree(&tree, &place)
+    attach_tree(&tree, &place)?;
+    match &options.sub_path {
+        Some(sub_path) => show_part(scene, &tree, destination, sub_path),
+        None => Ok(()),
+    }
+}
+
+/// Covers a mount with one of its own directories.
+fn show_part(scene: &Scene<'_>, tree: &OwnedFd, destination: &Path, sub_path: &str) -> Result<()> {
+    let whole = Root::within(tree)?;
+    let part = whole
+        .find(Path::new(sub_path))?
+        .ok_or_else(|| Failure(format!("sub path {sub_path:?} does not exist in the volume")))?;
+    cover(&part, &scene.root.ensure(destination, Missing::Fail)?, sub_path)
 }
 
 fn verify_plain_place(root: &Root, destination: &Path) -> Result<()> {

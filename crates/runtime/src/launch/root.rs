@@ -39,6 +39,11 @@ impl Root {
         Ok(Root { fd })
     }
 
+    /// The root of a mounted tree.
+    pub fn within(tree: &OwnedFd) -> Result<Root> {
+        Ok(Root { fd: tree.try_clone().attempt(|| "duplicate a descriptor")? })
+    }
+
     /// The object at `path`, as an `O_PATH` descriptor; `None` when it is absent.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
         match self.walk(path, Missing::Fail) {

@@ -581,7 +581,7 @@ impl Shim {
             match task {
                 Some(key) => self.reaped(key, code),
                 None if self.tasks.values().any(|task| task.launch.is_some()) => {
-                    drop(self.early.insert(pid, code))
+                    self.early.insert(pid, code);
                 }
                 None => {}
             }

@@ -2,4 +2,6 @@
 
 #[macro_use]
 mod world;
+mod engine;
+mod node;
 mod shim;

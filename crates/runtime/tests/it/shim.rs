@@ -40,7 +40,7 @@ impl Pod {
             ..Default::default()
         };
         Config {
-            oci_version: VERSION.to_owned(),
+            oci_version: runtime::bundle::VERSION.to_owned(),
             process: Process {
                 args: args.iter().map(|&arg| arg.to_owned()).collect(),
                 env: vec!["PATH=/bin".to_owned()],

@@ -118,7 +118,7 @@ pub enum SupplementalGroupsPolicy {
     Strict = 1,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Int64Value {
     #[prost(int64, tag = 1)]
     pub value: i64,
@@ -289,7 +289,7 @@ pub enum Signal {
     Sigrtmax = 65,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct UInt64Value {
     #[prost(uint64, tag = 1)]
     pub value: u64,

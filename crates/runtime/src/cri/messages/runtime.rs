@@ -67,7 +67,7 @@ pub struct StatusRequest {
     pub verbose: bool,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct RuntimeHandlerFeatures {
     #[prost(bool, tag = 1)]
     pub recursive_read_only_mounts: bool,

@@ -1,0 +1,212 @@
+//! The embedded runtime as the kubelet uses it.
+
+use runtime::cri::*;
+
+use crate::node::*;
+
+world_test!(a_pod_runs_and_leaves_nothing, |world| async move {
+    let node = Node::new(world).await;
+    let pod = node.sandbox("web", same).await.unwrap();
+    let script = "echo out; echo err >&2; cat /etc/motd; hostname; echo $FROM_IMAGE $HOME; exit 3";
+    let (code, log) = node.script(&pod, "a", script, same).await;
+    assert_eq!(code, 3);
+    let mut lines: Vec<&str> = log.lines().collect();
+    lines.sort();
+    assert_eq!(lines, ["err", "out", "web", "welcome", "yes /root"]);
+    let status = node.status(&node.create(&pod, "b", &["true"], same).await.unwrap()).await;
+    assert_eq!((status.state(), status.image_ref.is_empty()), (ContainerState::Created, false));
+    node.clear().await;
+});
+
+world_test!(ends_have_upstreams_reasons, |world| async move {
+    let node = Node::new(world).await;
+    let pod = node.sandbox("ends", same).await.unwrap();
+    for (name, script, code, reason) in [
+        ("zero", "exit 0", 0, "Completed"),
+        ("one", "exit 42", 42, "Error"),
+        ("signal", "kill -9 $$", 137, "Error"),
+        ("missing", "no-such-program", 127, "Error"),
+    ] {
+        // In a pid namespace of its own a process is init, and init ignores its own signals.
+        let id = node
+            .run(&pod, name, &["sh", "-c", script], |config| {
+                security(config).namespace_options.as_mut().unwrap().pid = NamespaceMode::Node.into();
+            })
+            .await
+            .unwrap();
+        let status = node.ended(&id).await;
+        assert_eq!((status.exit_code, &*status.reason), (code, reason), "{name}");
+        assert!(status.finished_at >= status.started_at && status.started_at > 0);
+    }
+    for (name, command, message) in [
+        ("lost", "foo", "exec: \"foo\": executable file not found in $PATH"),
+        ("absent", "/foo", "exec: \"/foo\": stat /foo: no such file or directory"),
+        ("directory", "/etc", "exec: \"/etc\": is a directory"),
+        ("plain", "/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
+    ] {
+        let id = node.create(&pod, name, &[command], same).await.unwrap();
+        let error = node.start(&id).await.unwrap_err();
+        assert!(error.message.ends_with(message), "{error}");
+        assert!(error.message.contains("unable to start container process: error during container init: exec"));
+        let status = node.ended(&id).await;
+        assert_eq!((status.exit_code, &*status.reason), (128, "StartError"));
+    }
+    node.clear().await;
+});
+
+world_test!(limits_bite, |world| async move {
+    let node = Node::new(world).await;
+    let pod = node.sandbox("limits", same).await.unwrap();
+    let eat = "head -c 200000000 /dev/zero | tail";
+    let (code, _) = node.script(&pod, "memory", &format!("{eat}; exit $?"), |config| {
+        resources(config).memory_limit_in_bytes = 16 << 20;
+    }).await;
+    assert_ne!(code, 0);
+    let list = node.engine.list_containers(ListContainersRequest::default()).await.unwrap();
+    assert_eq!(node.status(&list.containers[0].id).await.reason, "OOMKilled");
+
+    let id = node.run(&pod, "cpu", &["sleep", "1000"], |config| {
+        let resources = resources(config);
+        (resources.cpu_quota, resources.cpu_period, resources.cpu_shares) = (50_000, 100_000, 512);
+    }).await.unwrap();
+    let read = |file: &str| {
+        let path = format!("/sys/fs/cgroup/cpu{}/{id}/{file}", node.world.cgroup("pods"));
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    };
+    assert_eq!((&*read("cpu.cfs_quota_us"), &*read("cpu.shares")), ("50000", "512"));
+    let update = UpdateContainerResourcesRequest {
+        container_id: id.clone(),
+        linux: Some(LinuxContainerResources { cpu_quota: 20_000, memory_limit_in_bytes: 64 << 20, ..Default::default() }),
+        ..Default::default()
+    };
+    node.engine.update_container_resources(update).await.unwrap();
+    assert_eq!(read("cpu.cfs_quota_us"), "20000");
+    let linux = node.status(&id).await.resources.unwrap().linux.unwrap();
+    assert_eq!((linux.cpu_quota, linux.cpu_shares, linux.memory_limit_in_bytes), (20_000, 512, 64 << 20));
+    let stats = node.engine.container_stats(ContainerStatsRequest { container_id: id.clone() }).await.unwrap();
+    let memory = stats.stats.unwrap().memory.unwrap();
+    assert!(memory.usage_bytes.unwrap().value > 0 && memory.available_bytes.unwrap().value < 64 << 20);
+    node.clear().await;
+});
+
+world_test!(security_settings_hold, |world| async move {
+    let node = Node::new(world).await;
+    let pod = node.sandbox("security", same).await.unwrap();
+    let as_web: Change<ContainerConfig> = |config| {
+        security(config).run_as_username = "web".to_owned();
+    };
+    // A call that the default profile denies, without no_new_privs, as root and as somebody else.
+    let deny = "unshare -m true || echo denied";
+    for (name, change) in [("root", same as Change<ContainerConfig>), ("user", as_web)] {
+        let (_, log) = node.script(&pod, name, deny, change).await;
+        assert!(log.ends_with("denied"), "{log}");
+    }
+    let (_, log) = node.script(&pod, "id", "id; grep -E 'Seccomp:|NoNewPrivs|CapEff|CapBnd|CapPrm' /proc/self/status | tr '\\t' ' '", as_web).await;
+    assert!(log.starts_with("uid=1000(web) gid=1000(web) groups=1000(web),2000(extra)\n"), "{log}");
+    for line in ["CapPrm: 0000000000000000", "CapEff: 0000000000000000", "CapBnd: 00000000a80425fb", "NoNewPrivs: 0", "Seccomp: 2"] {
+        assert!(log.contains(line), "{line} in {log}");
+    }
+    let (_, log) = node.script(&pod, "unconfined", "grep -E 'Seccomp:' /proc/self/status | tr '\\t' ' '; unshare -m true && echo allowed", |config| {
+        security(config).privileged = true;
+    }).await;
+    assert_eq!(log, "Seccomp: 0\nallowed");
+    let (_, log) = node.script(&pod, "nnp", "grep NoNewPrivs /proc/self/status | tr '\\t' ' '", |config| {
+        security(config).no_new_privs = true;
+    }).await;
+    assert_eq!(log, "NoNewPrivs: 1");
+    let (code, log) = node.script(&pod, "readonly", "touch /x 2>&1; echo y > /dev/shm/z && echo shm; touch /proc/sys/kernel/x 2>&1; head -c 1 /proc/keys | wc -c", |config| {
+        security(config).readonly_rootfs = true;
+    }).await;
+    assert_eq!(code, 0);
+    assert_eq!(log, "touch: /x: Read-only file system\nshm\ntouch: /proc/sys/kernel/x: Read-only file system\n0");
+    let (_, log) = node.script(&pod, "caps", "grep CapEff /proc/self/status | tr '\\t' ' '", |config| {
+        security(config).capabilities = Some(Capability {
+            add_capabilities: vec!["NET_ADMIN".into()],
+            drop_capabilities: vec!["ALL".into()],
+            ..Capability::default()
+        });
+    }).await;
+    assert_eq!(log, "CapEff: 0000000000001000");
+    let (_, log) = node.script(&pod, "device", "dd if=/dev/vda of=/dev/null count=1 2>&1 | head -1; ls /dev | tr '\\n' ' '", same).await;
+    assert!(log.contains("No such file"), "{log}");
+    for name in ["full", "null", "ptmx", "pts", "random", "shm", "stderr", "tty", "zero"] {
+        assert!(log.contains(name), "{name} in {log}");
+    }
+    node.clear().await;
+});
+
+world_test!(user_namespaces_map_the_root_and_the_volumes, |world| async move {
+    let volume = world.dir.join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::write("/tmp/boga-volume-path", volume.to_str().unwrap()).unwrap();
+    let node = Node::new(world).await;
+    let map = |host| vec![IdMapping { host_id: host, container_id: 0, length: 65536 }];
+    let pod = node.sandbox("userns", |config| {
+        let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        let map = vec![IdMapping { host_id: 200_000, container_id: 0, length: 65536 }];
+        context.namespace_options = Some(NamespaceOption {
+            userns_options: Some(UserNamespace { mode: NamespaceMode::Pod.into(), uids: map.clone(), gids: map }),
+            ..NamespaceOption::default()
+        });
+    }).await.unwrap();
+    let mut config = node.container_config("a", &["sh", "-c", "id -u; cut -c1-40 /proc/self/uid_map | tr -s ' '; stat -c %u /etc/motd; touch /made /volume/made && stat -c %u /made; ls -ld /proc/self | cut -c1-10; echo x > /dev/shm/y && echo shm; echo z > /dev/null && echo null; exec sleep 1000"]);
+    config.mounts = vec![Mount {
+        container_path: "/volume".into(),
+        host_path: volume.to_str().unwrap().to_owned(),
+        uid_mappings: map(200_000),
+        gid_mappings: map(200_000),
+        ..Mount::default()
+    }];
+    let request = CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: None };
+    let id = node.engine.create_container(request).await.unwrap().container_id;
+    node.start(&id).await.unwrap();
+    let (code, out, _) = node.exec(&id, &["sh", "-c", "id -u; id -g"], 0).await.unwrap();
+    assert_eq!((code, &*out), (0, "0\n0\n"));
+    let status = node.status(&id).await;
+    let log = crate::world::eventually("the log", || Some(node.log(&status)).filter(|log| log.ends_with("null"))).await;
+    assert_eq!(log.lines().map(str::trim).collect::<Vec<_>>(), ["0", "0 200000 65536", "0", "0", "dr-xr-xr-x", "shm", "null"]);
+    // On the disk the volume's file belongs to the host's root, as the mapping says.
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(volume.join("made")).unwrap().uid(), 0);
+    node.clear().await;
+});
+
+world_test!(terminals_attach_and_exec, |world| async move {
+    use tokio::io::AsyncWriteExt;
+    let node = Node::new(world).await;
+    let pod = node.sandbox("tty", same).await.unwrap();
+    let id = node.run(&pod, "shell", &["sh"], |config| (config.tty, config.stdin) = (true, true)).await.unwrap();
+    let attach = AttachRequest { container_id: id.clone(), stdin: true, tty: true, stdout: true, stderr: false };
+    let mut session = node.engine.open_attach(attach).await.unwrap();
+    session.resize.send(TerminalSize { width: 91, height: 17 }).await.unwrap();
+    let mut stdin = session.stdin.take().unwrap();
+    stdin.write_all(b"stty size; tty; exit 5\n").await.unwrap();
+    let output = read_all(session.stdout).await;
+    assert_eq!(session.exit.await.unwrap(), Ok(5));
+    assert!(output.contains("17 91"), "{output}");
+    assert_eq!(node.ended(&id).await.exit_code, 5);
+
+    let id = node.run(&pod, "plain", &["sh", "-c", "while read line; do echo got $line; done"], |config| {
+        (config.stdin, config.stdin_once) = (true, true);
+    }).await.unwrap();
+    let exec = ExecRequest { container_id: id.clone(), cmd: vec!["sh".into(), "-c".into(), "stty size; id -u".into()], tty: true, stdin: false, stdout: true, stderr: false };
+    let session = node.engine.open_exec(exec).await.unwrap();
+    let output = read_all(session.stdout).await;
+    assert!(output.contains("0 0\r\n0\r\n"), "{output:?}");
+    assert_eq!(session.exit.await.unwrap(), Ok(0));
+    let attach = AttachRequest { container_id: id.clone(), stdin: true, tty: false, stdout: true, stderr: true };
+    let mut session = node.engine.open_attach(attach).await.unwrap();
+    let mut stdin = session.stdin.take().unwrap();
+    stdin.write_all(b"one\ntwo\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    assert_eq!(read_all(session.stdout).await, "got one\ngot two\n");
+    assert_eq!(session.exit.await.unwrap(), Ok(0));
+
+    let id = node.run(&pod, "sleeper", &["sleep", "1000"], same).await.unwrap();
+    let error = node.exec(&id, &["sleep", "1000"], 1).await.unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+    let error = node.exec(&id, &["nothing"], 0).await.unwrap_err();
+    assert!(error.message.ends_with("exec: \"nothing\": executable file not found in $PATH"), "{error}");
+    assert_eq!(node.exec(&id, &["sh", "-c", "echo a; echo b >&2; exit 9"], 10).await.unwrap(), (9, "a\n".into(), "b\n".into()));
+    node.clear().await;
+});
