@@ -25,7 +25,9 @@ fn main() -> oci::Result<()> {
     for (name, kind, pack) in
         [("gzip", media::OCI_LAYER_GZIP, gzip as fn(&[u8]) -> Vec<u8>), ("zstd", media::OCI_LAYER_ZSTD, zstd)]
     {
-        let open = |what: &str| Store::open(directory.path().join(format!("{name}-{what}")), oci::Options::default());
+        let open = |what: &str| {
+            Store::open(directory.path().join(format!("{name}-{what}")), oci::Options::default())
+        };
         let (remote, local) = (open("remote")?, open("local")?);
         let packed = store_image(&remote, name, kind, &plain, pack)?;
         runtime.block_on(async {
@@ -69,7 +71,8 @@ fn main() -> oci::Result<()> {
 fn unpack(into: &Store, from: &Store, image: &Image) -> oci::Result<f64> {
     for digest in [&image.manifest, &image.id].into_iter().chain(image.layers.iter().map(|of| &of.digest)) {
         let mut ingest = into.ingest()?;
-        std::io::copy(&mut from.open_blob(digest)?, &mut ingest).map_err(|error| oci::Error::io("copy blob", error))?;
+        std::io::copy(&mut from.open_blob(digest)?, &mut ingest)
+            .map_err(|error| oci::Error::io("copy blob", error))?;
         ingest.commit_as(digest)?;
     }
     let image = into.tag(&"bench:1".parse()?, &image.manifest, &Platform::host())?;
@@ -97,9 +100,16 @@ fn layer(seed: u64, bytes: usize) -> Vec<u8> {
     builder.into_inner().expect("memory takes any archive")
 }
 
-fn store_image(store: &Store, name: &str, kind: &str, plain: &[Vec<u8>], pack: fn(&[u8]) -> Vec<u8>) -> oci::Result<usize> {
+fn store_image(
+    store: &Store,
+    name: &str,
+    kind: &str,
+    plain: &[Vec<u8>],
+    pack: fn(&[u8]) -> Vec<u8>,
+) -> oci::Result<usize> {
     let repository = store.root().join("repositories").join(name);
-    let (blobs, manifests, tags) = (repository.join("_blobs"), repository.join("_manifests"), repository.join("_tags"));
+    let (blobs, manifests, tags) =
+        (repository.join("_blobs"), repository.join("_manifests"), repository.join("_tags"));
     for directory in [&blobs, &manifests, &tags] {
         std::fs::create_dir_all(directory).expect("the store is ours");
     }
@@ -115,7 +125,8 @@ fn store_image(store: &Store, name: &str, kind: &str, plain: &[Vec<u8>], pack: f
     let config = json!({"architecture": Platform::host().architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
     let config = put(config.to_string().as_bytes(), media::OCI_CONFIG)?;
     let layers = plain.iter().map(|layer| put(&pack(layer), kind)).collect::<oci::Result<Vec<_>>>()?;
-    let manifest = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": layers});
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": layers});
     let digest = store.put_blob(manifest.to_string().as_bytes())?;
     std::fs::write(manifests.join(link(&digest)), media::OCI_MANIFEST).expect("the store is ours");
     std::fs::write(tags.join("1"), digest.as_str()).expect("the store is ours");

@@ -160,6 +160,16 @@ impl From<Reference> for String {
     }
 }
 
+/// An image name as a pod gives it, with the default tag added if it has neither tag nor digest. Short names
+/// stay short: what they stand for is the runtime's to say.
+pub fn with_default_tag(image: &str) -> Result<String> {
+    let reference: Reference = image.parse()?;
+    match (reference.tag(), reference.digest()) {
+        (None, None) => Ok(format!("{image}:{DEFAULT_TAG}")),
+        _ => Ok(image.to_owned()),
+    }
+}
+
 /// Is this a tag that a registry may store?
 pub fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -319,6 +329,20 @@ mod tests {
                 }
             };
             assert_eq!(actual, expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_tag_is_added_where_there_is_none() {
+        let digested = format!("a@{}", Digest::of(b""));
+        for (image, expected) in [
+            ("busybox", Some("busybox:latest")),
+            ("busybox:1", Some("busybox:1")),
+            (&digested, Some(digested.as_str())),
+            ("localhost:5000/a", Some("localhost:5000/a:latest")),
+            ("UPPER", None),
+        ] {
+            assert_eq!(with_default_tag(image).ok().as_deref(), expected);
         }
     }
 

@@ -513,3 +513,106 @@ pub(crate) fn read_error(error: io::Error) -> Error {
         Err(other) => corrupt(format!("layer cannot be read: {other}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
+        let mut reader = Reader::new(bytes);
+        let mut found = Vec::new();
+        while let Some(entry) = reader.next()? {
+            let mut data = Vec::new();
+            reader.data().read_to_end(&mut data).map_err(read_error)?;
+            found.push((entry, data));
+        }
+        reader.into_inner().map(|_| found)
+    }
+
+    #[test]
+    fn numbers_in_both_notations() {
+        for (field, expected) in [
+            (&b"0000644\0"[..], Some(0o644)),
+            (b" 644 \0\0\0", Some(0o644)),
+            (b"\0\0\0\0\0\0\0\0", Some(0)),
+            (b"00008\0\0\0", None),
+            (b"12x4567\0", None),
+            (b"\x80\0\0\0\0\0\x01\0", Some(256)),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xfe", Some(-2)),
+            (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
+        ] {
+            assert_eq!(numeric(field), expected, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn times_with_fractions_and_before_1970() {
+        for (text, expected) in [
+            ("1", Some((1, 0))),
+            ("1.5", Some((1, 500_000_000))),
+            ("1.1234567899", Some((1, 123_456_789))),
+            ("-1", Some((-1, 0))),
+            ("-1.25", Some((-2, 750_000_000))),
+            ("1.x", None),
+            ("", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(pax_time(text.as_bytes()).filter(|_| !text.is_empty()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_two_zero_blocks_or_the_streams() {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        let mut header = ::tar::Header::new_ustar();
+        header.set_size(3);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "f", &b"abc"[..]).unwrap();
+        let whole = builder.into_inner().unwrap();
+        let entry = &whole[..1024];
+        assert_eq!(entries(&whole).unwrap()[0].1, b"abc");
+        assert_eq!(entries(entry).unwrap().len(), 1);
+        assert_eq!(entries(&[entry, &[0; 512]].concat()).unwrap().len(), 1);
+        assert!(entries(&[entry, &[0; 512], entry].concat()).is_err());
+        assert!(entries(&entry[..700]).is_err() && entries(&entry[..100]).is_err());
+    }
+
+    /// Where both this reader and the `tar` crate accept an archive, they agree on what it contains.
+    #[test]
+    fn readings_agree_with_another_reader() {
+        bolero::check!().with_type::<Vec<(u8, u16)>>().for_each(|files| {
+            let mut builder = ::tar::Builder::new(Vec::new());
+            for (n, &(kind, length)) in files.iter().enumerate() {
+                let data = vec![kind; usize::from(length) % 1100];
+                let mut header = ::tar::Header::new_gnu();
+                header.set_size(data.len() as u64);
+                header.set_mode(u32::from(kind));
+                header.set_uid(u64::from(kind) << 16);
+                header.set_gid(0);
+                header.set_mtime(n as u64);
+                let name = format!("{n}/f{}", "x".repeat(usize::from(kind)));
+                builder.append_data(&mut header, name, &data[..]).unwrap();
+            }
+            let bytes = builder.into_inner().unwrap();
+            let ours: Vec<_> =
+                entries(&bytes).unwrap().into_iter().map(|(of, data)| (of.path, of.uid, data)).collect();
+            let mut theirs = Vec::new();
+            for entry in ::tar::Archive::new(&bytes[..]).entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let mut data = Vec::new();
+                entry.read_to_end(&mut data).unwrap();
+                theirs.push((entry.path_bytes().into_owned(), entry.header().uid().unwrap() as u32, data));
+            }
+            assert_eq!(ours, theirs);
+        });
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        bolero::check!().for_each(|bytes| drop(entries(bytes)));
+        bolero::check!().for_each(|bytes| drop(Extended::default().pax(bytes)));
+    }
+}

@@ -98,7 +98,9 @@ fn whatever_is_named_after_a_kill_is_whole() {
         store.untag(image.id.as_str()).unwrap();
     }
     store.collect(&Default::default()).unwrap();
-    for directory in ["layers", "unpacking", "snapshots", "holders", "leases", "trash", "images", "blobs/sha256"] {
+    for directory in
+        ["layers", "unpacking", "snapshots", "holders", "leases", "trash", "images", "blobs/sha256"]
+    {
         assert_eq!(listing(&store.root().join(directory)), Vec::<String>::new(), "{directory}");
     }
 }

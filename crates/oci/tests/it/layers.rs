@@ -163,6 +163,25 @@ fn many_layers_fit_into_a_mount() {
     assert_eq!(fixture.store.written_by("container-1").unwrap().inodes, 2);
 }
 
+/// Paths too long for the kernel's parameters, and then too many for its page of options.
+#[test]
+fn long_paths_fit_into_a_mount() {
+    let outer = Fixture::new();
+    let root = outer.dir.path().join("deep,:\\".repeat(20)).join("d".repeat(200));
+    let store = oci::Store::open(&root, outer.store.options().clone()).unwrap();
+    for (name, count) in [("few", 3), ("many", 60)] {
+        let layers: Vec<_> = (0..count).map(|n| tar_of(&[Item::File(&format!("{name}{n}"), b"x")])).collect();
+        let image = Parts::new(&layers, gzip).store(&store, name).unwrap();
+        let target = outer.dir.path().join(name);
+        fs::create_dir(&target).unwrap();
+        let options = MountOptions { no_dev: true, ..MountOptions::default() };
+        store.hold(name, &image, Access::Writable).unwrap().mount(&target, options).unwrap();
+        let _mounted = Mounted(target.clone());
+        assert_eq!(names(&target).len(), count);
+        fs::write(target.join("new"), b"writable").unwrap();
+    }
+}
+
 #[test]
 fn image_volumes_are_read_only() {
     let fixture = Fixture::new();
