@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use rpds::{HashTrieMapSync, HashTrieSetSync};
+
 use crate::addr::{Cidr, Family, Protocol};
 use crate::model::{EndpointSlice, Name, Service, Slices};
 
@@ -70,12 +72,12 @@ pub struct Zone {
     /// Ranges whose reverse names are ours: unknown ones do not exist.
     ranges: Vec<Cidr>,
     serial: u32,
-    services: imbl::HashMap<Name, Arc<Entry>>,
+    services: HashTrieMapSync<Name, Arc<Entry>>,
     /// Namespaces that exist, with the number of services in each.
-    namespaces: imbl::HashMap<Arc<str>, usize>,
+    namespaces: HashTrieMapSync<Arc<str>, usize>,
     /// Namespaces known to exist even without services.
-    declared: imbl::HashSet<Arc<str>>,
-    by_address: imbl::HashMap<IpAddr, imbl::OrdSet<String>>,
+    declared: HashTrieSetSync<Arc<str>>,
+    by_address: HashTrieMapSync<IpAddr, BTreeSet<String>>,
 }
 
 /// One service, with its endpoints when it is headless.
@@ -101,10 +103,10 @@ impl Zone {
             servers,
             ranges,
             serial: 1,
-            services: imbl::HashMap::new(),
-            namespaces: imbl::HashMap::new(),
-            declared: imbl::HashSet::new(),
-            by_address: imbl::HashMap::new(),
+            services: HashTrieMapSync::new_sync(),
+            namespaces: HashTrieMapSync::new_sync(),
+            declared: HashTrieSetSync::new_sync(),
+            by_address: HashTrieMapSync::new_sync(),
         }
     }
 
@@ -119,31 +121,36 @@ impl Zone {
             return;
         }
         self.serial = self.serial.wrapping_add(1);
-        if let Some(old) = self.services.remove(name) {
+        if let Some(old) = self.services.get(name).cloned() {
+            self.services.remove_mut(name);
             self.count(&name.namespace, false);
             for (address, owner) in self.reverse_names(name, &old) {
-                let mut names = self.by_address.remove(&address).unwrap_or_default();
+                let mut names = self.by_address.get(&address).cloned().unwrap_or_default();
                 names.remove(&owner);
-                if !names.is_empty() {
-                    self.by_address.insert(address, names);
+                if names.is_empty() {
+                    self.by_address.remove_mut(&address);
+                } else {
+                    self.by_address.insert_mut(address, names);
                 }
             }
         }
         if let Some(entry) = entry {
             self.count(&name.namespace, true);
             for (address, owner) in self.reverse_names(name, &entry) {
-                self.by_address.entry(address).or_default().insert(owner);
+                let mut names = self.by_address.get(&address).cloned().unwrap_or_default();
+                names.insert(owner);
+                self.by_address.insert_mut(address, names);
             }
-            self.services.insert(name.clone(), entry);
+            self.services.insert_mut(name.clone(), entry);
         }
     }
 
     /// Says whether a namespace exists, for names of pods in it.
     pub fn set_namespace(&mut self, namespace: &str, exists: bool) {
         if exists {
-            self.declared.insert(namespace.into());
+            self.declared.insert_mut(namespace.into());
         } else {
-            self.declared.remove(namespace);
+            self.declared.remove_mut(namespace);
         }
     }
 
@@ -272,9 +279,9 @@ impl Zone {
     fn count(&mut self, namespace: &Arc<str>, added: bool) {
         let services = self.namespaces.get(namespace).copied().unwrap_or(0);
         match (services, added) {
-            (0 | 1, false) => drop(self.namespaces.remove(namespace)),
-            (n, true) => drop(self.namespaces.insert(namespace.clone(), n + 1)),
-            (n, false) => drop(self.namespaces.insert(namespace.clone(), n - 1)),
+            (0 | 1, false) => drop(self.namespaces.remove_mut(namespace)),
+            (n, true) => self.namespaces.insert_mut(namespace.clone(), n + 1),
+            (n, false) => self.namespaces.insert_mut(namespace.clone(), n - 1),
         }
     }
 }
