@@ -207,6 +207,25 @@ impl Store {
         Ok(resealed)
     }
 
+    /// Writes every entry of `from`, another store's state, into this one, where none of its keys may exist yet.
+    /// They get revisions of this store. When clients of the other store are to go on with this one, raise its
+    /// revision past `from`'s before they come: see [`restore`](crate::restore) and [`raise`](crate::raise).
+    pub async fn copy_from(&self, from: &Snapshot) -> Result<usize, WriteError> {
+        let (everything, mut copied) = (Span::folder("/"), 0);
+        for entry in from.range(&everything, None) {
+            let now = self.shared.index.clock.wall();
+            self.create(Put {
+                key: entry.key.clone(),
+                value: entry.value.clone(),
+                stamp: entry.stamp.clone(),
+                ttl: entry.expires.map(|at| at.since(now)),
+            })
+            .await?;
+            copied += 1;
+        }
+        Ok(copied)
+    }
+
     /// Why the store takes no more writes, if it does not.
     pub fn stopped(&self) -> Option<Arc<str>> {
         self.shared.index.stopped()

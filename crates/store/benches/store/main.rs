@@ -48,15 +48,19 @@ async fn compare() {
         println!("etcd is not installed, so there is no peer: apt-get install etcd-server\n");
     }
     println!("{:<44} {:>14} {:>14} {:>8}", "", "store", "etcd", "ratio");
-    for clients in [1, 64] {
-        let ours = durable_writes(clients).await;
+    for (clients, bytes) in [(1, OBJECT_BYTES), (64, OBJECT_BYTES), (1, WRITE_BYTES), (64, WRITE_BYTES)] {
+        let ours = durable_writes(clients, bytes).await;
         let theirs = match Etcd::start() {
-            Some(etcd) => Some(etcd.durable_writes(clients, WRITE_BYTES, RATE_FOR).await),
+            Some(etcd) => Some(etcd.durable_writes(clients, bytes, RATE_FOR).await),
             None => None,
         };
-        row(&format!("durable writes/s, {clients} clients, 4 KiB"), ours, theirs, 0, |ours, theirs| {
-            ours / theirs
-        });
+        row(
+            &format!("durable writes/s, {clients} clients, {bytes} bytes"),
+            ours,
+            theirs,
+            0,
+            |ours, theirs| ours / theirs,
+        );
     }
     let ours = fan_out().await;
     let theirs = match Etcd::start() {
@@ -100,7 +104,7 @@ fn value(random: &mut SeededRandom, bytes: usize) -> Vec<u8> {
     value
 }
 
-async fn durable_writes(clients: u64) -> f64 {
+async fn durable_writes(clients: u64, bytes: usize) -> f64 {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = open(&folder.path().join("store.db"));
     let clock = SystemClock::shared();
@@ -109,7 +113,7 @@ async fn durable_writes(clients: u64) -> f64 {
     let tasks = (0..clients).map(|id| {
         let (store, clock, written) = (store.clone(), clock.clone(), written.clone());
         tokio::spawn(async move {
-            let value: bytes::Bytes = value(&mut SeededRandom::new(id), WRITE_BYTES).into();
+            let value: bytes::Bytes = value(&mut SeededRandom::new(id), bytes).into();
             for n in 0.. {
                 if clock.monotonic() > end {
                     return;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::clock::Wall;
 use parking_lot::Mutex;
@@ -24,6 +25,10 @@ const QUEUE: usize = 4_096;
 /// Requests that share one commit, and the bytes at which a commit takes no more of them.
 const BATCH: usize = 1_024;
 const BATCH_BYTES: usize = 8 << 20;
+/// Clients that were just answered ask again within moments. While fewer requests have come than the last commit
+/// answered, the thread waits for more, a step at a time, for as long as each step brings some.
+const LINGER_STEP: Duration = Duration::from_micros(30);
+const LINGER_STEPS: usize = 4;
 /// Keys that one pass deletes because they expired; the rest follow in the next pass.
 const EXPIRE_AT_ONCE: usize = 1_024;
 
@@ -126,12 +131,14 @@ struct Group {
 
 impl Thread {
     fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        let mut taken = Vec::new();
+        let (mut taken, mut last) = (Vec::new(), 0);
         while queue.blocking_recv_many(&mut taken, BATCH) > 0 {
+            linger(&mut queue, &mut taken, last);
+            last = taken.len();
             let mut group = Group::default();
             for request in taken.drain(..) {
                 if group.bytes > BATCH_BYTES && !self.finish(std::mem::take(&mut group)) {
-                    return;
+                    return refuse(queue);
                 }
                 match request {
                     Request::Write(write, answer) => {
@@ -145,7 +152,7 @@ impl Thread {
                 }
             }
             if !self.finish(group) {
-                return;
+                return refuse(queue);
             }
         }
     }
@@ -261,6 +268,32 @@ impl Thread {
             .batches
             .push(Arc::new(Batch { revision, events: Box::new([Event::new(key, entry, previous)]) }));
         revision
+    }
+}
+
+/// Drops every request that is still on its way, which tells its writer that the store has stopped. Dropping the
+/// queue alone would keep one that is sent at that very moment, unanswered, for as long as the store lives.
+fn refuse(mut queue: mpsc::Receiver<Request>) {
+    queue.close();
+    while queue.blocking_recv().is_some() {}
+}
+
+/// One sync for many writes is worth a short wait; a client on its own never waits.
+fn linger(queue: &mut mpsc::Receiver<Request>, taken: &mut Vec<Request>, expected: usize) {
+    for _ in 0..LINGER_STEPS {
+        let before = taken.len();
+        if before >= expected.min(BATCH) {
+            return;
+        }
+        std::thread::sleep(LINGER_STEP);
+        while taken.len() < BATCH
+            && let Ok(request) = queue.try_recv()
+        {
+            taken.push(request);
+        }
+        if taken.len() == before {
+            return;
+        }
     }
 }
 

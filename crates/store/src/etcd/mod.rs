@@ -218,7 +218,12 @@ impl Backend for EtcdBackend {
             let gone =
                 || ReadError::Stopped(self.shared.index.stopped().unwrap_or_else(|| "it was closed".into()));
             self.barriers.send(answer).await.map_err(|_| gone())?;
-            answered.await.unwrap_or_else(|_| Err(gone()))
+            // A request that meets the end of the task which answers is dropped by nobody.
+            let mut published = self.shared.index.subscribe();
+            tokio::select! {
+                answer = answered => answer.unwrap_or_else(|_| Err(gone())),
+                _ = published.wait_for(|_| self.shared.index.stopped().is_some()) => Err(gone()),
+            }
         })
     }
 

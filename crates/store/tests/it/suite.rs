@@ -38,6 +38,7 @@ on_every_backend! {
     a_lost_key_is_named,
     reopening_finds_everything,
     a_closed_store_says_so,
+    another_store_can_be_copied,
     random_writes_match_a_model,
 }
 
@@ -476,6 +477,22 @@ async fn a_closed_store_says_so(rig: Rig) {
     assert!(matches!(store.create(put("b", "v")).await, Err(WriteError::Stopped(_))));
     assert!(matches!(store.latest().await, Err(ReadError::Stopped(_)) | Ok(_)));
     assert_eq!(store.snapshot().count(&pods()), 1, "reads go on");
+}
+
+async fn another_store_can_be_copied(rig: Rig) {
+    let source = Rig::embedded().open().await;
+    churn(&source, 21, 60).await;
+    source.create(Put::new("/registry/secrets/ns/s", "v")).await.expect("create");
+    let everything = Span::folder("/registry");
+    let values = |store: &Store| -> Vec<(String, Bytes)> {
+        let snapshot = store.snapshot();
+        snapshot.range(&everything, None).map(|e| (e.key.to_string(), e.value.clone())).collect()
+    };
+    let store = rig.open().await;
+    let copied = store.copy_from(&source.snapshot()).await.expect("copy");
+    assert_eq!((values(&store), copied), (values(&source), source.snapshot().count(&everything)));
+    let again = store.copy_from(&source.snapshot()).await;
+    assert!(matches!(again, Err(WriteError::Exists { .. })), "a copy never overwrites");
 }
 
 /// Several clients at once, each on keys of its own, so that each knows what it must find.
