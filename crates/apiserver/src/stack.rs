@@ -18,7 +18,7 @@ use crate::catalog::Resource;
 use crate::negotiate::{self, View};
 use crate::registry::{Call, Registry, Reply};
 use crate::request::{MAX_QUERY, Query, RequestInfo, percent_decode};
-use crate::{discovery, health, render};
+use crate::{discovery, health, openapi, render, reviews};
 
 /// Where a request comes from.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,29 @@ pub struct Peer {
 /// Everything that a request may need.
 pub struct Stack {
     pub registry: Arc<Registry>,
+    pub authorizer: Box<dyn Authorize>,
     pub version: Value,
+}
+
+/// Says who may do what.
+pub trait Authorize: Send + Sync {
+    /// The reason of a refusal, which may be empty.
+    fn authorize(&self, user: &User, info: &RequestInfo) -> Result<(), String>;
+}
+
+/// Until roles exist, those who may do everything may do anything, and nobody else may.
+pub struct MastersOnly;
+
+impl Authorize for MastersOnly {
+    fn authorize(&self, user: &User, info: &RequestInfo) -> Result<(), String> {
+        let open = is_public(&info.path) && !info.is_resource;
+        if open || user.in_group("system:masters") { Ok(()) } else { Err(String::new()) }
+    }
+}
+
+/// Health and version alone are for everybody, as is upstream's default.
+fn is_public(path: &str) -> bool {
+    matches!(path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz" | "/version")
 }
 
 impl Stack {
@@ -63,7 +85,9 @@ impl Stack {
         let info = RequestInfo::parse(&head.method, &path, &query).map_err(|bad| Status::bad_request(bad.0))?;
 
         let user = authenticate(&peer, &info)?;
-        authorize(&user, &info)?;
+        if let Err(reason) = self.authorizer.authorize(&user, &info) {
+            return Err(forbidden(&user, &info, &reason));
+        }
 
         if !info.is_resource {
             return self.path(&head, &info, &query);
@@ -95,6 +119,25 @@ impl Stack {
         self.resource(call, body).await
     }
 
+    /// Kinds that are answered at once and never stored.
+    fn virtual_kind(&self, call: &Call) -> bool {
+        matches!(&*call.resource.kind.group, "authentication.k8s.io" | "authorization.k8s.io")
+    }
+
+    async fn review(&self, call: Call, body: RequestBody) -> Result<(Reply, Vec<String>), Status> {
+        if call.info.verb != "create" {
+            return Err(Status::method_not_allowed());
+        }
+        let body = body.read().await?;
+        let tree = self.registry.review(&call, &body)?;
+        let reply = reviews::answer(&call, tree, &*self.authorizer).unwrap_or_else(|| {
+            let kind = &call.resource.kind.kind;
+            Err(Status::service_unavailable(format!("{kind} is not answered by this server yet")))
+        })?;
+        let warnings = std::mem::take(&mut *call.warnings.lock());
+        Ok((reply, warnings))
+    }
+
     /// Everything that is not a resource: discovery, health, version.
     fn path(
         &self,
@@ -111,6 +154,9 @@ impl Stack {
             "/version" => return Ok(json_response(&self.version, query)),
             _ => {}
         }
+        if let Some(response) = openapi::serve(&self.registry.catalog.load(), &head.headers, path, query) {
+            return Ok(response);
+        }
         if let Some(response) = discovery::serve(&self.registry.catalog.load(), &head.headers, path, query)? {
             return Ok(response);
         }
@@ -119,7 +165,10 @@ impl Stack {
 
     async fn resource(&self, call: Call, body: RequestBody) -> Result<Response<Body>, Status> {
         let (view, now, resource) = (call.view, call.now, call.resource.clone());
-        let (reply, warnings) = self.registry.serve(call, body).await?;
+        let (reply, warnings) = match self.virtual_kind(&call) {
+            false => self.registry.serve(call, body).await?,
+            true => self.review(call, body).await?,
+        };
         let format = view.format.media_type();
         let mut response = match reply {
             Reply::Stored { code, value, revision } => {
@@ -141,30 +190,44 @@ impl Stack {
     }
 }
 
-/// Until accounts and roles exist, the server's own authority is the only way in.
+/// Until accounts exist, the server's own authority is the only way in.
 fn authenticate(peer: &Peer, info: &RequestInfo) -> Result<User, Status> {
     if let Some(user) = &peer.certificate {
-        return Ok(user.clone());
+        let mut user = user.clone();
+        if !user.in_group("system:authenticated") {
+            user.groups.push("system:authenticated".into());
+        }
+        return Ok(user);
     }
-    // As upstream's default, health and version alone are for everybody.
-    if matches!(info.path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz" | "/version") {
+    if is_public(&info.path) {
         return Ok(User::new("system:anonymous", &["system:unauthenticated"]));
     }
     Err(Status::unauthorized("Unauthorized"))
 }
 
-/// Without roles only those who may do everything may do anything.
-fn authorize(user: &User, info: &RequestInfo) -> Result<(), Status> {
-    let open = matches!(info.path.trim_end_matches('/'), "/healthz" | "/livez" | "/readyz" | "/version");
-    if open || user.in_group("system:masters") {
-        return Ok(());
-    }
-    let what = if info.is_resource {
-        format!("User {:?} cannot {} resource {:?} in API group {:?}", user.name, info.verb, info.resource, info.group)
+/// The refusal of a request, in upstream's words.
+fn forbidden(user: &User, info: &RequestInfo, reason: &str) -> Status {
+    let mut what = if info.is_resource {
+        let resource = match &*info.subresource {
+            "" => info.resource.clone(),
+            sub => format!("{}/{sub}", info.resource),
+        };
+        let place = match &*info.namespace {
+            "" => " at the cluster scope".to_owned(),
+            namespace => format!(" in the namespace {namespace:?}"),
+        };
+        format!(
+            "User {:?} cannot {} resource {resource:?} in API group {:?}{place}",
+            user.name, info.verb, info.group
+        )
     } else {
         format!("User {:?} cannot {} path {:?}", user.name, info.verb, info.path)
     };
-    Err(Status::forbidden(Qualified::new(&info.group, &info.resource), &info.name, what))
+    if !reason.is_empty() {
+        what.push_str(": ");
+        what.push_str(reason);
+    }
+    Status::forbidden(Qualified::new(&info.group, &info.resource), &info.name, what)
 }
 
 /// Namespaced kinds are written below a namespace, and cluster-scoped ones never.

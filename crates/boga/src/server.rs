@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apiserver::catalog::Catalog;
 use apiserver::registry::{Admission, Names, Registry};
 use apiserver::server::{Tls, serve};
-use apiserver::stack::Stack;
+use apiserver::stack::{MastersOnly, Stack};
 use apiserver::{bootstrap, object};
 use base::clock::{SharedClock, SystemClock};
 use base::random::SystemRandom;
@@ -75,7 +75,7 @@ async fn server(flags: Flags) -> Result<(), Failure> {
         names: Names::new(Box::new(SystemRandom)),
         admission: Admission::standard(),
     });
-    let stack = Arc::new(Stack { registry, version: version() });
+    let stack = Arc::new(Stack { registry, authorizer: Box::new(MastersOnly), version: version() });
     bootstrap::run(&stack).await?;
 
     let listener = TcpListener::bind(SocketAddr::new(flags.bind, flags.port))

@@ -6,8 +6,8 @@ use grammar::quantity::Quantity;
 use serde_json::Value;
 
 use crate::meta;
-use crate::node::{NOT_NEGATIVE, Node};
-use crate::tree::Tree;
+use crate::node::{IMMUTABLE, NOT_NEGATIVE, Node};
+use crate::tree::{Tree, same};
 
 /// Each of `keys` must hold a text.
 pub fn require(node: &Node<'_>, keys: &[&str], errs: &mut ErrorList) {
@@ -203,5 +203,12 @@ pub fn endpoint_ip(node: &Node<'_>, errs: &mut ErrorList) {
     }
     if link_local_multicast {
         errs.push(node.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+    }
+}
+
+/// What is here must be what is in `old`, in the words of upstream's generated checks, which show no value.
+pub fn frozen(node: &Node<'_>, old: &Value, errs: &mut ErrorList) {
+    if !same(node.value(), old) {
+        errs.push(node.invalid_as(&Value::Null, IMMUTABLE));
     }
 }

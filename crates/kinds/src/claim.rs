@@ -1,7 +1,6 @@
 //! Claims for storage, alone or as the template of an ephemeral volume.
 
 use grammar::field::{self, BadValue, ErrorList};
-use grammar::names;
 use serde_json::Value;
 
 use crate::check;
@@ -10,6 +9,8 @@ use crate::node::Node;
 use crate::tree::Tree;
 
 pub const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+/// Where the name of a storage class stood before it had a field.
+pub const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 pub const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 
 /// What an older server let in, and an update may therefore keep.
@@ -22,13 +23,11 @@ pub struct Leniency {
 impl Leniency {
     /// What `old`, a claim's spec, gives a right to.
     pub fn of(old: &Value) -> Leniency {
-        let invalid = |key: &str| {
-            let group = old.at(key).text("apiGroup");
-            !group.is_empty() && !names::dns1123_subdomain(group).is_empty()
-        };
+        let mut faults = ErrorList::new();
+        check::label_selector(&Node::root(old.at("selector")), false, &mut faults);
         Leniency {
-            label_values: check::has_invalid_label_value(old.at("selector")),
-            api_groups: invalid("dataSource") || invalid("dataSourceRef"),
+            label_values: !faults.is_empty(),
+            api_groups: ["dataSource", "dataSourceRef"].iter().any(|key| old.at(key).has("apiGroup")),
         }
     }
 }
@@ -155,16 +154,56 @@ fn data_source(node: &Node<'_>, lenient: Leniency, errs: &mut ErrorList) {
     }
 }
 
+/// The access modes in `obj`, each as the letters that tables show.
+pub fn modes_cell(obj: &Value) -> String {
+    const LETTERS: &[(&str, &str)] = &[
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let modes = obj.texts("accessModes");
+    let shown: Vec<&str> =
+        LETTERS.iter().filter(|(mode, _)| modes.contains(mode)).map(|(_, letters)| *letters).collect();
+    shown.join(",")
+}
+
+/// The phase of a volume or claim; being deleted is one as well.
+pub fn phase_cell(obj: &Value) -> &str {
+    match obj.at("metadata").has("deletionTimestamp") {
+        true => "Terminating",
+        false => obj.at("status").text("phase"),
+    }
+}
+
+/// The storage class of a volume or claim.
+pub fn class_cell(obj: &Value) -> &str {
+    let annotations = obj.at("metadata").at("annotations");
+    match annotations.has(CLASS_ANNOTATION) {
+        true => annotations.text(CLASS_ANNOTATION),
+        false => obj.at("spec").text("storageClassName"),
+    }
+}
+
+/// A text that may not be there.
+pub fn or_unset<'a>(obj: &'a Value, key: &str) -> &'a str {
+    match obj.has(key) {
+        true => obj.text(key),
+        false => "<unset>",
+    }
+}
+
 /// What is odd about what storage is asked for, though it is accepted.
 pub fn warnings(spec: &Node<'_>) -> Vec<String> {
-    let storage = spec.at("resources").at("requests").at("storage");
+    let resources = spec.child("resources");
     let mut warnings = Vec::new();
-    if storage.is_string() && check::quantity(storage).milli_value() % 1000 != 0 {
-        let resources = spec.child("resources");
-        let requests = resources.child("requests");
-        let entry = requests.path.key("storage");
-        let shown = grammar::go::quote(&check::quantity(storage).to_string());
-        warnings.push(format!("{entry}: fractional byte value {shown} is invalid, must be an integer"));
+    for list in ["requests", "limits"] {
+        let amounts = resources.child(list);
+        let storage = check::quantity(amounts.value().at("storage"));
+        if storage.milli_value() % 1000 != 0 {
+            let (entry, shown) = (amounts.path.key("storage"), grammar::go::quote(&storage.to_string()));
+            warnings.push(format!("{entry}: fractional byte value {shown} is invalid, must be an integer"));
+        }
     }
     warnings
 }

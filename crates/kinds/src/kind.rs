@@ -30,6 +30,8 @@ pub struct Kind {
     pub short_names: Vec<Text>,
     pub categories: Vec<Text>,
     pub scope: Scope,
+    /// False for reviews: they are created and answered, and leave no trace.
+    pub stored: bool,
     /// The preferred version first.
     pub versions: Vec<Version>,
     /// The group and version whose encoding lies in the store, where it is not the first of `versions`.
@@ -211,6 +213,7 @@ impl Kind {
             short_names: Vec::new(),
             categories: Vec::new(),
             scope: Scope::Namespaced,
+            stored: true,
             versions: vec![Version::of(version)],
             stored_as: None,
             key_prefix: format!("/registry/{plural}").into(),
@@ -239,6 +242,21 @@ impl Kind {
         plural: &'static str,
     ) -> Kind {
         Kind { scope: Scope::Cluster, ..Kind::namespaced(group, version, kind, plural) }
+    }
+
+    /// A question outside namespaces that is answered and not stored.
+    pub fn review(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Kind {
+        Kind {
+            stored: false,
+            verbs: vec![Verb::Create],
+            dependents: Dependents::Unsupported,
+            ..Kind::cluster(group, version, kind, plural)
+        }
     }
 
     pub fn is_namespaced(&self) -> bool {

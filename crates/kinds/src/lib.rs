@@ -8,6 +8,7 @@ mod base64;
 pub mod check;
 pub mod claim;
 pub mod column;
+pub mod condition;
 mod go_json;
 pub mod kind;
 pub mod list;
@@ -22,8 +23,17 @@ pub mod workload;
 pub mod pod;
 
 pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod autoscaling;
 pub mod batch;
+pub mod coordination;
 pub mod core;
+pub mod events;
+pub mod policy;
+pub mod discovery;
+pub mod rbac;
+pub mod scheduling;
 
 pub use kind::{Kind, Scope, Subresource, Verb};
 pub use list::{all, find};

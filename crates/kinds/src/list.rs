@@ -3,14 +3,24 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
-use crate::{apps, batch, core};
+use crate::{apps, authentication, authorization, autoscaling, batch, events, policy, coordination, core, discovery, rbac, scheduling};
 
 /// One line a kind, group by group.
 const KINDS: &[fn() -> Kind] = &[
+    core::binding::kind,
+    core::component_status::kind,
     core::config_map::kind,
+    core::endpoints::kind,
+    core::event::kind,
+    core::limit_range::kind,
     core::namespace::kind,
     core::node::kind,
+    core::persistent_volume::kind,
+    core::persistent_volume_claim::kind,
     core::pod::kind,
+    core::pod_template::kind,
+    core::replication_controller::kind,
+    core::resource_quota::kind,
     core::secret::kind,
     core::service::kind,
     core::service_account::kind,
@@ -21,6 +31,22 @@ const KINDS: &[fn() -> Kind] = &[
     apps::stateful_set::kind,
     batch::cron_job::kind,
     batch::job::kind,
+    autoscaling::horizontal_pod_autoscaler::kind,
+    events::event::kind,
+    policy::pod_disruption_budget::kind,
+    rbac::cluster_role::kind,
+    rbac::cluster_role_binding::kind,
+    rbac::role::kind,
+    rbac::role_binding::kind,
+    coordination::lease::kind,
+    discovery::endpoint_slice::kind,
+    authentication::self_subject_review::kind,
+    authentication::token_review::kind,
+    authorization::local_subject_access_review::kind,
+    authorization::self_subject_access_review::kind,
+    authorization::self_subject_rules_review::kind,
+    authorization::subject_access_review::kind,
+    scheduling::priority_class::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());

@@ -99,6 +99,13 @@ pub fn keep_system_fields(new: &mut Value, old: &Value) {
     }
 }
 
+/// Restores what users write in metadata: writes of a status leave it alone.
+pub fn keep_users_fields(new: &mut Value, old: &Value) {
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        new.copy_from(old, &["metadata", key]);
+    }
+}
+
 /// A map of labels.
 pub fn labels(labels: &Node<'_>, errs: &mut ErrorList) {
     for (key, value) in labels.pairs() {

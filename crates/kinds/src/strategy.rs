@@ -95,8 +95,11 @@ impl Kind {
     pub fn validate_create(&self, obj: &Value, cx: &Context<'_>) -> ErrorList {
         let root = Node::root(obj);
         let metadata = root.child("metadata");
-        let mut errs = meta::validate(&metadata, self.is_namespaced(), self.name_rule);
-        self.validate_finalizers(&metadata, &mut errs);
+        let mut errs = ErrorList::new();
+        if self.stored {
+            errs = meta::validate(&metadata, self.is_namespaced(), self.name_rule);
+            self.validate_finalizers(&metadata, &mut errs);
+        }
         self.strategy.validate(&root, cx, &mut errs);
         distinct(errs)
     }
@@ -106,7 +109,10 @@ impl Kind {
         let (resets, strategy) = self.rules(subresource);
         new.copy_from(old, &["metadata", "generation"]);
         for path in resets {
-            new.copy_from(old, path);
+            match **path {
+                ["metadata"] => meta::keep_users_fields(new, old),
+                _ => new.copy_from(old, path),
+            }
         }
         strategy.prepare_update(new, old, cx);
         if subresource.is_empty() && self.generation.iter().any(|path| !same(new.path(path), old.path(path)))

@@ -167,6 +167,24 @@ impl Registry {
         }
     }
 
+    /// Decodes and validates an object that will not be stored.
+    pub fn review(&self, call: &Call, body: &[u8]) -> Result<Value, Status> {
+        let options = options::WriteOptions::parse(call, "CreateOptions")?;
+        let mut tree = decode::object(call, body, options.validation)?;
+        self.default(call, &mut tree);
+        let author = write::author(call);
+        let cx = write::context(call, &author);
+        call.resource.kind.prepare_create(&mut tree, &cx);
+        let errors = call.resource.kind.validate_create(&tree, &cx);
+        // Reviews have no name, so what is wrong with their metadata is that they have none.
+        let errors: grammar::field::ErrorList =
+            errors.into_iter().filter(|error| !error.field.starts_with("metadata.name")).collect();
+        if errors.is_empty() {
+            return Ok(tree);
+        }
+        Err(Status::invalid(call.resource.qualified_kind(), "", &errors))
+    }
+
     async fn get(&self, call: &Call) -> Result<Reply, Status> {
         let snapshot = match call.query.text("resourceVersion") {
             "" => self.store.latest().await.map_err(read_error)?,

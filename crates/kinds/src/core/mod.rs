@@ -1,13 +1,24 @@
 //! The core group: `/api/v1`.
 
+pub mod binding;
+pub mod component_status;
 pub mod config_map;
+pub mod endpoints;
+pub mod event;
+pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
+mod persistent_volume_source;
 pub mod pod;
 mod pod_resize;
 mod pod_row;
 mod pod_status;
 mod pod_update;
+pub mod pod_template;
+pub mod replication_controller;
+pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -104,9 +104,6 @@ fn volume(volume: &mut Value) {
             volume.at_mut(key).set_default("defaultMode", FILE_MODE);
         }
     }
-    if volume.has("hostPath") && !volume.at("hostPath").has("type") {
-        volume.at_mut("hostPath").set("type", "");
-    }
     if volume.has("image") {
         let policy = pull_policy(volume.at("image").text("reference"));
         volume.at_mut("image").set_default("pullPolicy", policy);
@@ -125,6 +122,14 @@ fn volume(volume: &mut Value) {
     if volume.has("ephemeral") && volume.at("ephemeral").has("volumeClaimTemplate") {
         let template = volume.at_mut("ephemeral").at_mut("volumeClaimTemplate");
         claim_spec(template.at_mut("spec"));
+    }
+    volume_source(volume);
+}
+
+/// The defaults of storage that pods and persistent volumes describe alike.
+pub(crate) fn volume_source(volume: &mut Value) {
+    if volume.has("hostPath") && !volume.at("hostPath").has("type") {
+        volume.at_mut("hostPath").set("type", "");
     }
     for (key, field, value) in [
         ("iscsi", "iscsiInterface", "default"),

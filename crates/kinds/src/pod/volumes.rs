@@ -170,7 +170,7 @@ fn file_mode(node: &Node<'_>, errs: &mut ErrorList) {
     mode(node, 0o777, FILE_MODE, errs);
 }
 
-fn host_path(node: &Node<'_>, _: &Rules, errs: &mut ErrorList) {
+pub(crate) fn host_path(node: &Node<'_>, _: &Rules, errs: &mut ErrorList) {
     const TYPES: &[&str] = &[
         "",
         "BlockDevice",

@@ -74,9 +74,11 @@ pub fn prepare(kind: &Kind, mut obj: Value, cx: &Context<'_>) -> Value {
     let version = kind.versions[0].name.clone();
     kind.strategy.default(&version, &mut obj);
     kind.to_stored(&version, &mut obj);
-    let meta = obj.at_mut("metadata");
-    meta.set("uid", UID);
-    meta.set("creationTimestamp", CREATED);
+    if kind.stored {
+        let meta = obj.at_mut("metadata");
+        meta.set("uid", UID);
+        meta.set("creationTimestamp", CREATED);
+    }
     kind.prepare_create(&mut obj, cx);
     obj
 }
@@ -110,13 +112,16 @@ fn prune(tree: &mut Value) {
         "kubeletEndpoint",
         "source",
         "involvedObject",
+        "conditions",
+        "userInfo",
+        "user",
     ];
     match tree {
         Value::Object(entries) => {
             entries.values_mut().for_each(prune);
-            // Counts that are always written are 0 where we leave them out.
+            // Counts and answers that are always written are zero where we leave them out.
             if let Some(Value::Object(status)) = entries.get_mut("status") {
-                status.retain(|_, value| value != 0);
+                status.retain(|_, value| value != 0 && value != false);
             }
             entries.retain(|key, value| {
                 if key == "divisor" && value == "0" {

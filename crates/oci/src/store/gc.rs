@@ -1,12 +1,13 @@
 //! Garbage: which images to drop, and which content nothing leads to any more.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::error::{Kind, Result};
+use crate::error::{IoContext, Kind, Result};
 use crate::manifest::{Document, MAX_INDEX_DEPTH};
 use crate::store::{Image, Store, entries, remove_file};
 
@@ -19,6 +20,8 @@ pub struct Policy {
     pub min_age: Duration,
     /// Drop any image unused for longer, even if there is room.
     pub max_age: Option<Duration>,
+    /// Drop what was pushed to the registry's repositories but has belonged to no manifest for longer.
+    pub max_orphan_age: Option<Duration>,
     /// Ids of images that are in use beyond what the store's holders say.
     pub in_use: BTreeSet<Digest>,
 }
@@ -60,6 +63,9 @@ impl Store {
                 }
             }
             self.remove_abandoned_ingests()?;
+            if let Some(max_age) = policy.max_orphan_age {
+                self.remove_orphans(max_age)?;
+            }
             let live = self.live()?;
             self.sweep_blobs(&live, &mut collected)?;
             doomed = self.detach_layers(&live, &mut collected)?;
@@ -139,20 +145,47 @@ impl Store {
     /// The manifests and the blobs that the registry's repositories link to.
     fn registry_roots(&self) -> Result<(BTreeSet<Digest>, BTreeSet<Digest>)> {
         let (mut manifests, mut blobs) = (BTreeSet::new(), BTreeSet::new());
-        let mut pending = vec![self.path("repositories")];
-        while let Some(directory) = pending.pop() {
-            for path in entries(&directory)? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                match name.as_str() {
-                    "_manifests" => manifests.extend(entries(&path)?.iter().filter_map(|link| linked(link))),
-                    "_blobs" => blobs.extend(entries(&path)?.iter().filter_map(|link| linked(link))),
-                    _ if name.starts_with('_') => {}
-                    _ if path.is_dir() => pending.push(path),
-                    _ => {}
+        for repository in self.repositories()? {
+            manifests.extend(entries(&repository.join("_manifests"))?.iter().filter_map(|link| linked(link)));
+            blobs.extend(entries(&repository.join("_blobs"))?.iter().filter_map(|link| linked(link)));
+        }
+        Ok((manifests, blobs))
+    }
+
+    /// Removes links to blobs that no manifest of the same repository mentions: pushes that broke off, and
+    /// layers of deleted manifests.
+    fn remove_orphans(&self, max_age: Duration) -> Result<()> {
+        for repository in self.repositories()? {
+            let mut needed = BTreeSet::new();
+            for manifest in entries(&repository.join("_manifests"))?.iter().filter_map(|link| linked(link)) {
+                self.mark(&manifest, 0, &mut needed)?;
+            }
+            for link in entries(&repository.join("_blobs"))? {
+                let age = link.metadata().map_or(0, |of| self.now().saturating_sub(of.mtime()));
+                let old = age > i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+                if old && linked(&link).is_none_or(|digest| !needed.contains(&digest)) {
+                    remove_file(&link)?;
                 }
             }
         }
-        Ok((manifests, blobs))
+        Ok(())
+    }
+
+    /// The directories of the registry's repositories.
+    fn repositories(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let mut pending = vec![self.path("repositories")];
+        while let Some(directory) = pending.pop() {
+            let below = entries(&directory)?;
+            let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if below.iter().any(|path| matches!(name(path).as_str(), "_manifests" | "_blobs")) {
+                found.push(directory);
+            }
+            pending.extend(
+                below.into_iter().filter(|path| !name(path).starts_with(['_', '.']) && path.is_dir()),
+            );
+        }
+        Ok(found)
     }
 
     fn sweep_blobs(&self, live: &BTreeSet<Digest>, collected: &mut Collected) -> Result<()> {
@@ -172,11 +205,7 @@ impl Store {
     }
 
     /// Moves dead layers into the trash and answers where they lie there.
-    fn detach_layers(
-        &self,
-        live: &BTreeSet<Digest>,
-        collected: &mut Collected,
-    ) -> Result<Vec<std::path::PathBuf>> {
+    fn detach_layers(&self, live: &BTreeSet<Digest>, collected: &mut Collected) -> Result<Vec<PathBuf>> {
         let mut doomed = Vec::new();
         for path in entries(&self.path("layers"))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -186,8 +215,7 @@ impl Store {
             collected.bytes += crate::layers::recorded_usage(&path).map_or(0, |of| of.bytes);
             collected.layers += 1;
             let trash = self.path("trash").join(self.unique());
-            std::fs::rename(&path, &trash)
-                .map_err(|error| crate::Error::io(format!("discard {}", path.display()), error))?;
+            std::fs::rename(&path, &trash).at("discard", &path)?;
             doomed.push(trash);
         }
         Ok(doomed)

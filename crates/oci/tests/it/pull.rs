@@ -470,3 +470,29 @@ fn pulls_of_the_same_image_at_once_share_the_work() {
     assert!(crate::support::listing(&local.store.root().join("ingest")).is_empty());
     assert!(crate::support::listing(&local.store.root().join("unpacking")).is_empty());
 }
+
+#[test]
+fn redirects_are_followed_without_the_password() {
+    let parts = small();
+    let elsewhere = fake(parts.clone(), |asked| {
+        assert!(!asked.headers.contains_key("authorization"), "{}", asked.path);
+        None
+    });
+    let location = format!("http://{}", elsewhere.address);
+    let server = fake(parts, move |asked| match asked.headers.get("authorization") {
+        None => Some(Act::Answer(
+            "401 Unauthorized",
+            vec!["WWW-Authenticate: Basic realm=\"x\"".into()],
+            Vec::new(),
+        )),
+        Some(_) if asked.path.contains("/blobs/") => Some(Act::Answer(
+            "307 Temporary Redirect",
+            vec![format!("Location: {location}{}", asked.path)],
+            Vec::new(),
+        )),
+        Some(_) => None,
+    });
+    let options = PullOptions { credential: Some(Credential::basic("u", "p")), ..PullOptions::default() };
+    let local = Fixture::new();
+    pull_with(&local.store, &client("{}"), &format!("{}/x:1", server.address), &options).unwrap();
+}

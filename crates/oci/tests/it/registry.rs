@@ -255,3 +255,22 @@ fn what_the_registry_holds_is_not_garbage_and_what_it_deleted_is() {
     }
     assert_eq!(fixture.store.collect(&Default::default()).unwrap().blobs, 2);
 }
+
+#[test]
+fn pushes_that_broke_off_are_collected_in_time() {
+    let fixture = Fixture::new();
+    let served = Served::new(&fixture.store, Options::default());
+    push(&served, "app", "v1", &small("x"));
+    let orphan = push_blob(&served, "app", b"whose manifest never came");
+    let hour = std::time::Duration::from_secs(3600);
+    let policy = oci::store::Policy { max_orphan_age: Some(hour), ..Default::default() };
+    assert_eq!(fixture.store.collect(&policy).unwrap().blobs, 0);
+    fixture.clock.advance(2 * hour);
+    assert_eq!(fixture.store.collect(&policy).unwrap().blobs, 1);
+    assert_eq!(served.call("HEAD", &format!("/v2/app/blobs/{orphan}"), &[], b"").status, 404);
+    let local = Fixture::new();
+    let client =
+        oci::pull::Client::new(Default::default(), Default::default(), base::clock::SystemClock::shared());
+    let name = format!("{}/app:v1", served.address).parse().unwrap();
+    crate::servers::runtime().block_on(client.pull(&local.store, &name, &Default::default())).unwrap();
+}

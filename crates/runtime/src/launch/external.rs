@@ -26,7 +26,7 @@ pub struct External<'a> {
 
 impl External<'_> {
     pub fn create(&self, root: &RootSource, streams: Option<Streams>, report: &Sender) -> Result<()> {
-        mounts::mount_root(root, &self.bundle.join(ROOTFS), None)?;
+        mounts::mount_root(root, &self.bundle.join(ROOTFS), None, (0, 0))?;
         let config = read_config(self.bundle)?;
         let pid_file = self.bundle.join("pid");
         let console = Console::listen(config.process.terminal, self.bundle)?;

@@ -157,7 +157,8 @@ impl Launcher<'_> {
         let userns =
             opened.iter().find(|namespace| namespace.kind == libc::CLONE_NEWUSER).map(|found| &found.fd);
         let target = bundle.join(ROOTFS);
-        mounts::mount_root(source, &target, userns)?;
+        let owner = root_owner(&config);
+        mounts::mount_root(source, &target, userns, owner)?;
         namespaces::join(&opened, libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)?;
         let mut new = 0;
         for namespace in linux.namespaces.iter().filter(|namespace| namespace.path.is_empty()) {
@@ -169,7 +170,7 @@ impl Launcher<'_> {
             sys::unshare(here).attempt(|| "create the container's namespaces")?;
         }
 
-        let root = Root::open(&target)?;
+        let root = Root::open(&target)?.owned_by(owner);
         let scene = self.scene(&config, &root, userns, &cgroup);
         for (mount, source) in config.mounts.iter().zip(&sources) {
             if !mounts::belongs_inside(mount) {
@@ -182,13 +183,16 @@ impl Launcher<'_> {
         self.own_streams(&config);
         process::set_rlimits(&config.process.rlimits)?;
 
+        // From here on the root is where the process stands: its path may lead through directories that the
+        // pod's user namespace cannot enter.
+        rustix::process::chdir(&target).attempt(|| format!("enter {}", target.display()))?;
         namespaces::join(&opened, libc::CLONE_NEWUSER)?;
         namespaces::join(&opened, libc::CLONE_NEWPID)?;
         match sys::fork(new & libc::CLONE_NEWPID, true).attempt(|| "fork the container's init")? {
             Fork::Parent(pid) => self.report.pid(pid),
             Fork::Child => {
                 let failure = self
-                    .init(&config, &target, &cgroup, &sources, userns, &identity, filter.as_ref())
+                    .init(&config, &cgroup, &sources, userns, &identity, filter.as_ref())
                     .unwrap_or_else(|failure| failure);
                 self.report.failed(&format!("error during container init: {failure}"));
                 sys::exit(1)
@@ -198,11 +202,9 @@ impl Launcher<'_> {
     }
 
     /// Returns the failure of exec, or of a step before it.
-    #[expect(clippy::too_many_arguments, reason = "all of it is read before the root changes")]
     fn init(
         &self,
         config: &Config,
-        target: &Path,
         cgroup: &Cgroup,
         sources: &[Option<Source>],
         userns: Option<&OwnedFd>,
@@ -215,8 +217,9 @@ impl Launcher<'_> {
             // The copy belongs to the pod's user namespace: the container may mount in it, and cannot undo
             // what the host put there.
             sys::unshare(libc::CLONE_NEWNS).attempt(|| "create the inner mount namespace")?;
+            mounts::unlock()?;
         }
-        let root = Root::open(target)?;
+        let root = Root::open(Path::new("."))?;
         let scene = self.scene(config, &root, userns, cgroup);
         for (mount, source) in config.mounts.iter().zip(sources) {
             if mounts::belongs_inside(mount) {
@@ -231,7 +234,7 @@ impl Launcher<'_> {
         mounts::make_readonly(&root, &config.linux.readonly_paths)?;
         mounts::mask(&root, &config.linux.masked_paths)?;
         confine(&process)?;
-        mounts::enter(target)?;
+        mounts::enter()?;
         if process.terminal {
             self.terminal(true)?;
         } else {
@@ -297,15 +300,13 @@ impl Launcher<'_> {
         userns: Option<&'a OwnedFd>,
         cgroup: &'a Cgroup,
     ) -> Scene<'a> {
-        // An id that is not mapped stays the host's, which the container sees as nobody's.
-        let host = |maps, id| host_id(maps, id).unwrap_or(id);
-        let linux = &config.linux;
+        let (root_uid, root_gid) = root_owner(config);
         Scene {
             root,
             userns,
-            root_uid: host(&linux.uid_mappings, 0),
-            root_gid: host(&linux.gid_mappings, 0),
-            tty_gid: host(&linux.gid_mappings, 5),
+            root_uid,
+            root_gid,
+            tty_gid: host_id(&config.linux.gid_mappings, 5).unwrap_or(5),
             cgroup: Some(cgroup),
         }
     }
@@ -358,6 +359,13 @@ impl Launcher<'_> {
         self.report.terminal(&master);
         Ok(())
     }
+}
+
+/// The ids that the container's root user has on the host. One that is not mapped stays the host's, which the
+/// container sees as nobody's.
+fn root_owner(config: &Config) -> (u32, u32) {
+    let host = |maps| host_id(maps, 0).unwrap_or(0);
+    (host(&config.linux.uid_mappings), host(&config.linux.gid_mappings))
 }
 
 pub fn read_config(bundle: &Path) -> Result<Config> {

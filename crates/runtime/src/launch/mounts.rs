@@ -352,7 +352,13 @@ pub enum RootSource {
 }
 
 /// Mounts the root filesystem at `target`. `userns` maps the ids of layers that were unpacked as the host's.
-pub fn mount_root(source: &RootSource, target: &Path, userns: Option<&OwnedFd>) -> Result<()> {
+/// `owner` is the host's uid and gid of the container's root user.
+pub fn mount_root(
+    source: &RootSource,
+    target: &Path,
+    userns: Option<&OwnedFd>,
+    owner: (u32, u32),
+) -> Result<()> {
     match source {
         RootSource::Directory(directory) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -366,7 +372,12 @@ pub fn mount_root(source: &RootSource, target: &Path, userns: Option<&OwnedFd>) 
         RootSource::Overlay { lower, upper, work } if userns.is_none() => {
             place_at(&overlay(lower, upper, work)?, target)
         }
-        RootSource::Overlay { lower, upper, work } => mapped_overlay(lower, upper, work, target, userns),
+        RootSource::Overlay { lower, upper, work } => {
+            // The writable layer's own directory is the container's `/`.
+            let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+            rustix::fs::chown(upper, Some(uid), Some(gid)).attempt(|| format!("chown {}", upper.display()))?;
+            mapped_overlay(lower, upper, work, target, userns)
+        }
     }
 }
 
@@ -399,13 +410,9 @@ fn mapped_overlay(
         .enumerate()
         .map(|(index, layer)| staged(format!("l{index}"), layer))
         .collect::<Result<_>>()?;
-    // Upper and work have to lie on one mount, so their common parent is mapped.
-    let parent = upper.parent().filter(|parent| work.parent() == Some(parent));
-    let parent =
-        parent.ok_or_else(|| Failure::new("the writable layer's directories have no common parent"))?;
-    let writable = staged("w".to_owned(), parent)?;
-    let name = |path: &Path| path.file_name().map(|name| writable.join(name)).unwrap_or_default();
-    let tree = overlay(&lower, &name(upper), &name(work))?;
+    // The writable layer is not mapped: overlayfs works on it as the host's root, whom a mapping would not
+    // know. What the container writes there is owned by the ids it has on the host.
+    let tree = overlay(&lower, upper, work)?;
     place_at(&tree, target)
 }
 
@@ -578,13 +585,22 @@ pub fn cover(object: &OwnedFd, place: &OwnedFd, path: &str) -> Result<()> {
     attach_tree(&clone_of(object, path)?, place)
 }
 
-/// Makes the container's root the root of this mount namespace and drops the host's.
-pub fn enter(root: &Path) -> Result<()> {
-    rustix::process::chdir(root).attempt(|| "chdir to the root filesystem")?;
+/// Makes the working directory the root of this mount namespace and drops the host's.
+pub fn enter() -> Result<()> {
     rustix::process::pivot_root(".", ".").attempt(|| "pivot_root")?;
     // The old root now lies over the new one at ".".
     rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).attempt(|| "detach the host's root")?;
     rustix::process::chdir("/").attempt(|| "chdir to /")
+}
+
+/// Covers the working directory with a copy of itself, and enters that. In the copy of a mount namespace that
+/// belongs to a less privileged user namespace the old mounts are locked together; only a new one can become
+/// the root.
+pub fn unlock() -> Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let copy = open_tree(rustix::fs::CWD, ".", flags).attempt(|| "clone the root filesystem")?;
+    place_at(&copy, Path::new("."))?;
+    rustix::process::fchdir(&copy).attempt(|| "enter the root filesystem")
 }
 
 /// Cuts this mount namespace off from the one it was copied from.

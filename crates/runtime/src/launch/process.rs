@@ -40,6 +40,15 @@ fn last_capability() -> u32 {
         .unwrap_or(CAPABILITIES.len() as u32 - 1)
 }
 
+/// The capabilities that this process may use and pass on.
+fn own_capabilities() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").attempt(|| "read /proc/self/status")?;
+    let field = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    field
+        .and_then(|field| u64::from_str_radix(field.trim(), 16).ok())
+        .ok_or_else(|| Failure::new("/proc/self/status does not tell the capabilities"))
+}
+
 /// What must be read from /proc and from the configuration before the root changes and the identity is lost.
 pub struct Identity {
     bounding: u64,
@@ -55,12 +64,12 @@ impl Identity {
         let none = Capabilities::default();
         let sets = process.capabilities.as_ref().unwrap_or(&none);
         let last_capability = last_capability();
-        let known = if last_capability >= 63 { u64::MAX } else { (1 << (last_capability + 1)) - 1 };
+        // What the daemon itself lacks it cannot give, as when it runs in a container of another runtime.
+        let known = own_capabilities()?;
         let bits = |names: &[String]| {
             names.iter().try_fold(0u64, |bits, name| {
                 let number = CAPABILITIES.iter().position(|known| known == name);
                 let number = number.ok_or_else(|| Failure(format!("unknown capability {name:?}")))?;
-                // One that only newer kernels have cannot be given, and nothing here can use it.
                 Ok(bits | (1 << number) & known)
             })
         };

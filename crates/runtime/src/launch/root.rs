@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::failure::{Attempt, Failure, Result};
@@ -21,6 +21,8 @@ const MAX_LINKS: usize = 40;
 /// The root directory of a container.
 pub struct Root {
     fd: OwnedFd,
+    /// Who gets what is created.
+    owner: Option<(u32, u32)>,
 }
 
 /// What to create where a path ends in nothing.
@@ -36,12 +38,17 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd =
             rustix::fs::open(path, flags, Mode::empty()).attempt(|| format!("open {}", path.display()))?;
-        Ok(Root { fd })
+        Ok(Root { fd, owner: None })
     }
 
     /// The root of a mounted tree.
     pub fn within(tree: &OwnedFd) -> Result<Root> {
-        Ok(Root { fd: tree.try_clone().attempt(|| "duplicate a descriptor")? })
+        Ok(Root { fd: tree.try_clone().attempt(|| "duplicate a descriptor")?, owner: None })
+    }
+
+    /// The same root, where what is created belongs to this user and group.
+    pub fn owned_by(self, owner: (u32, u32)) -> Root {
+        Root { owner: Some(owner), ..self }
     }
 
     /// The object at `path`, as an `O_PATH` descriptor; `None` when it is absent.
@@ -98,7 +105,7 @@ impl Root {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) if missing == Missing::Fail => return Err(Walk::Absent),
                 Err(Errno::NOENT) => {
-                    create(&here, &name, last && missing == Missing::File)
+                    create(&here, &name, last && missing == Missing::File, self.owner)
                         .map_err(failed(format!("create {}", path.display())))?;
                     statat(&here, &*name, AtFlags::SYMLINK_NOFOLLOW)
                         .map_err(failed(format!("stat {}", path.display())))?
@@ -152,16 +159,19 @@ fn components(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn create(at: &OwnedFd, name: &OsString, file: bool) -> rustix::io::Result<()> {
+fn create(at: &OwnedFd, name: &OsString, file: bool, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
     let created = if file {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(at, &**name, flags, Mode::from_raw_mode(0o644)).map(drop)
     } else {
         mkdirat(at, &**name, Mode::from_raw_mode(0o755))
     };
-    match created {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
+    match (created, owner) {
+        (Err(Errno::EXIST), _) => Ok(()),
+        (Ok(()), Some((uid, gid))) => {
+            chownat(at, &**name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
+        }
+        (created, _) => created,
     }
 }
 

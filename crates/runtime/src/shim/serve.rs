@@ -116,6 +116,7 @@ impl Shim {
                 break;
             }
         }
+        let _ = std::fs::remove_file(self.directory.join(super::SOCKET));
         if let Some(Some(waiter)) = self.shutdown
             && let Some(peer) = self.peers.get_mut(&waiter.peer)
         {
@@ -123,7 +124,6 @@ impl Shim {
             let _ = peer.socket().set_nonblocking(false);
             peer.flush();
         }
-        let _ = std::fs::remove_file(self.directory.join(super::SOCKET));
         Ok(())
     }
 
@@ -158,7 +158,8 @@ impl Shim {
                 peer.role.is_some_and(|role| role.task == key && role.owns) && peer.backlog() > HIGH_WATER
             });
             for (index, (fd, _)) in task.outputs.iter().enumerate() {
-                if !clogged {
+                // Until a start is told, nothing that the process says is passed on.
+                if !clogged && task.launch.is_none() {
                     add(Source::Output(key, index), fd.as_fd(), PollFlags::IN);
                 }
             }

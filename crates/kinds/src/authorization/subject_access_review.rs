@@ -1,0 +1,27 @@
+//! SubjectAccessReview: may somebody do something?
+
+use std::sync::Arc;
+
+use grammar::field::ErrorList;
+
+use crate::authorization::{GROUP, question};
+use crate::kind::Kind;
+use crate::node::Node;
+use crate::strategy::{Context, Strategy};
+
+pub(crate) fn kind() -> Kind {
+    Kind {
+        strategy: Arc::new(SubjectAccessReview),
+        ..Kind::review(GROUP, "v1", "SubjectAccessReview", "subjectaccessreviews")
+    }
+}
+
+struct SubjectAccessReview;
+
+impl Strategy for SubjectAccessReview {
+    fn validate(&self, obj: &Node<'_>, _cx: &Context<'_>, errs: &mut ErrorList) {
+        question::subject(&obj.child("spec"), errs);
+        question::attributes(&obj.child("spec"), errs);
+        question::bare_metadata(&obj.child("metadata"), errs);
+    }
+}

@@ -1,0 +1,5 @@
+//! The `autoscaling` group.
+
+mod conversion;
+pub mod horizontal_pod_autoscaler;
+mod metrics;

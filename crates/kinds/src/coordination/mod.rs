@@ -1,0 +1,3 @@
+//! `coordination.k8s.io`: who leads, who is alive.
+
+pub mod lease;

@@ -1,0 +1,3 @@
+//! `discovery.k8s.io`: what stands behind a service.
+
+pub mod endpoint_slice;

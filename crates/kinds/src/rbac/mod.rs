@@ -1,0 +1,9 @@
+//! `rbac.authorization.k8s.io`: who may do what.
+
+pub mod cluster_role;
+pub mod cluster_role_binding;
+mod rules;
+pub mod role;
+pub mod role_binding;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
