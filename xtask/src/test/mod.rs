@@ -8,6 +8,7 @@ mod debian;
 mod run;
 mod tally;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use build::Binary;
@@ -109,8 +110,8 @@ impl Report {
 
 /// Where `api`'s golden test looks for upstream's objects.
 fn golden_objects_are_there() -> bool {
-    let named = std::env::var_os("BOGA_TESTDATA").map(Into::into);
-    named.unwrap_or_else(|| root().join("../shared/testdata/golden")).is_dir()
+    let named = std::env::var_os("BOGA_TESTDATA").map(PathBuf::from);
+    named.unwrap_or_else(|| root().join("../shared/testdata")).join("golden").is_dir()
 }
 
 /// The seconds of a run of tests are for people to read; nothing depends on them but the limits of a stuck run.

@@ -16,8 +16,11 @@ const NOWHERE: [(&str, &str); 4] = [
 /// Not in tests: whoever waits for a moment waits too long or too short. Wait for the condition.
 const NOT_IN_TESTS: [&str; 3] = ["thread::sleep(", "time::sleep(", "sleep(Duration"];
 
+const LIST: &str = "xtask/src/tidy/words.rs";
+
 /// Tests that sleep all the same, and why that synchronises nothing.
-const SLEEPERS: [(&str, &str); 3] = [
+const SLEEPERS: [(&str, &str); 4] = [
+    ("crates/runtime/tests/it/node.rs", "pauses between two looks at a container"),
     ("crates/runtime/tests/it/world.rs", "pauses between two looks at a condition"),
     ("crates/store/tests/it/linearizable.rs", "pauses between two looks at a counter"),
     ("crates/store/tests/it/rig.rs", "pauses between two attempts to connect"),
@@ -45,7 +48,7 @@ fn find(name: &str, text: &str) -> Vec<String> {
         faults.extend(banned.map(|(word, remedy)| format!("{place}: `{word}`: {remedy}")));
         let sleeps = NOT_IN_TESTS.iter().any(|word| line.contains(word));
         if sleeps && number >= tests_from && !may_sleep {
-            faults.push(format!("{place}: a test sleeps; wait for the condition"));
+            faults.push(format!("{place}: a test sleeps; wait for the condition, or say in {LIST} why it synchronises nothing"));
         }
     }
     faults
