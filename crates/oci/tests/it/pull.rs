@@ -115,6 +115,11 @@ fn passwords_and_certificates() {
         &target,
     ]);
 
+    let back = format!("dir:{}", here.dir.path().join("back").display());
+    let read = ["copy", "--insecure-policy", "--src-tls-verify=false", &target, &back];
+    assert!(!Command::new("skopeo").args(read).output().unwrap().status.success(), "read without a password");
+    skopeo(&[&read[..3], &["--src-creds", "ann:secret", &target, &back]].concat());
+
     let ca = here.dir.path().join("ca.pem");
     std::fs::write(&ca, made.cert.pem()).unwrap();
     let hosts = |extra: &str| {
@@ -387,8 +392,6 @@ fn a_pull_that_failed_half_way_is_continued_by_the_next() {
 #[test]
 fn tokens_are_fetched_where_the_challenge_says() {
     let parts = small();
-    let config = parts.config.to_string().into_bytes();
-    let _ = config;
     let server = fake(parts, |asked| {
         if asked.path.starts_with("/token") {
             assert!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base::clock::{Clock, SimClock, SystemClock};
 use oci::digest::Digest;
-use oci::manifest::{Descriptor, media};
+use oci::manifest::media;
 use oci::{Limits, Options, Snapshotter, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -166,11 +166,6 @@ impl Parts {
         let target = store.put_blob(self.manifest().to_string().as_bytes()).unwrap();
         store.tag(&name.parse().unwrap(), &target, &oci::Platform::parse("linux/amd64").unwrap())
     }
-}
-
-#[allow(dead_code, reason = "one of several helpers for manifests made by hand")]
-pub fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
 }
 
 /// Busybox with the few links that a shell needs.
