@@ -9,6 +9,7 @@ pub mod check;
 pub mod claim;
 pub mod column;
 pub mod condition;
+mod difference;
 mod go_json;
 pub mod kind;
 pub mod list;
@@ -29,9 +30,9 @@ pub mod autoscaling;
 pub mod batch;
 pub mod coordination;
 pub mod core;
+pub mod discovery;
 pub mod events;
 pub mod policy;
-pub mod discovery;
 pub mod rbac;
 pub mod scheduling;
 

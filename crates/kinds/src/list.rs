@@ -3,7 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
-use crate::{apps, authentication, authorization, autoscaling, batch, events, policy, coordination, core, discovery, rbac, scheduling};
+use crate::{
+    apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, events, policy,
+    rbac, scheduling,
+};
 
 /// One line a kind, group by group.
 const KINDS: &[fn() -> Kind] = &[

@@ -148,10 +148,13 @@ pub(super) fn to_v1(obj: &mut Value) {
         spec.set(CPU_SHARE, share);
     }
     if obj.has("status") {
-        let is_cpu = |metric: &&Value| metric.text("type") == "Resource" && metric.at("resource").text("name") == "cpu";
+        let is_cpu = |metric: &&Value| {
+            metric.text("type") == "Resource" && metric.at("resource").text("name") == "cpu"
+        };
         let shares = status.list("currentMetrics").iter().filter(is_cpu);
-        let share =
-            shares.filter_map(|metric| metric.path(&["resource", "current"]).int("averageUtilization")).last();
+        let share = shares
+            .filter_map(|metric| metric.path(&["resource", "current"]).int("averageUtilization"))
+            .last();
         let status = obj.at_mut("status");
         status.drop_key("currentMetrics");
         status.drop_key("conditions");

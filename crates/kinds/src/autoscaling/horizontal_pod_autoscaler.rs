@@ -120,7 +120,7 @@ fn validate_spec(spec: &Node<'_>, old: &Value, errs: &mut ErrorList) {
         errs.push(min.invalid("must be greater than or equal to 0"));
     }
     match max.number() {
-        0 => errs.push(max.required("must be set and greater than 0")),
+        0 => errs.push(max.required("")),
         ..0 => errs.push(max.invalid("must be greater than or equal to 1")),
         _ => {}
     }

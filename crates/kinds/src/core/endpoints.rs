@@ -71,7 +71,6 @@ impl Strategy for Endpoints {
     }
 }
 
-
 fn subsets(obj: &Node<'_>, errs: &mut ErrorList) {
     for subset in obj.child("subsets").items() {
         let (ready, unready) = (subset.child("addresses"), subset.child("notReadyAddresses"));

@@ -10,7 +10,7 @@ use crate::check;
 use crate::column::{self, NAME, documented};
 use crate::kind::{Dependents, Kind, Selectable, names as texts};
 use crate::moment;
-use crate::node::Node;
+use crate::node::{IMMUTABLE, Node};
 use crate::strategy::{Context, Strategy};
 use crate::tree::{Tree, same};
 
@@ -64,7 +64,7 @@ impl Strategy for Event {
         series(obj, errs);
         check::require(obj, &["eventTime"], errs);
         let unset = |key: &'static str, detail: String, errs: &mut ErrorList| {
-            errs.push(field::invalid(&Path::root().child(key), "", detail));
+            errs.push(field::invalid(&Path::new(key), "", detail));
         };
         if !matches!(obj.text("type"), "Normal" | "Warning") {
             unset("type", format!("has invalid value: {}", obj.text("type")), errs);
@@ -88,24 +88,20 @@ impl Strategy for Event {
         if !same(new.at("series"), old.at("series")) {
             series(new, errs);
         }
-        for key in [
-            "involvedObject",
-            "reason",
-            "message",
-            "source",
-            "firstTimestamp",
-            "lastTimestamp",
-            "count",
-            "type",
-            "eventTime",
-            "action",
-            "related",
-            "reportingInstance",
-        ] {
+        for key in ["involvedObject", "source", "firstTimestamp", "lastTimestamp", "eventTime", "related"] {
             new.child(key).immutable(old.at(key), errs);
         }
-        let reporter = Node::new(new.at("reportingComponent"), new.path.child("reportingController"));
-        reporter.immutable(old.at("reportingComponent"), errs);
+        let count = new.child("count");
+        if count.number() != old.int("count").unwrap_or_default() {
+            errs.push(count.invalid_number(IMMUTABLE));
+        }
+        for key in ["reason", "message", "type", "action", "reportingInstance", "reportingComponent"] {
+            let shown = if key == "reportingComponent" { "reportingController" } else { key };
+            let text = Node::new(new.at(key), new.path.child(shown));
+            if text.str() != old.text(key) {
+                errs.push(text.invalid_text(IMMUTABLE));
+            }
+        }
     }
 
     fn cells(&self, obj: &Value, now: Wall) -> Vec<Value> {
@@ -169,10 +165,10 @@ fn series(obj: &Node<'_>, errs: &mut ErrorList) {
         return;
     }
     if series.int("count").unwrap_or_default() < 2 {
-        errs.push(field::invalid(&Path::root().child("series.count"), "", "should be at least 2"));
+        errs.push(field::invalid(&Path::new("series.count"), "", "should be at least 2"));
     }
     if series.text("lastObservedTime").is_empty() {
-        errs.push(field::required(&Path::root().child("series.lastObservedTime"), ""));
+        errs.push(field::required(&Path::new("series.lastObservedTime"), ""));
     }
 }
 

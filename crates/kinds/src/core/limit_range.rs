@@ -102,9 +102,11 @@ fn validate_limit(limit: &Node<'_>, errs: &mut ErrorList) {
     }
     let bounded = limit.at("min").has("storage") || limit.at("max").has("storage");
     if ty == "PersistentVolumeClaim" && !bounded {
-        errs.push(limit.child("limits").required(
-            "either minimum or maximum storage value is required, but neither was provided",
-        ));
+        errs.push(
+            limit
+                .child("limits")
+                .required("either minimum or maximum storage value is required, but neither was provided"),
+        );
     }
     resources.into_iter().for_each(|resource| compare(limit, resource, errs));
 }
@@ -123,7 +125,9 @@ fn compare(limit: &Node<'_>, resource: &str, errs: &mut ErrorList) {
         if least > most {
             let (least, most) = (least.canonical(), most.canonical());
             let complaint = match low.0 {
-                "min" if high.0 != "max" => format!("min value {least} is greater than {} value {most}", high.1),
+                "min" if high.0 != "max" => {
+                    format!("min value {least} is greater than {} value {most}", high.1)
+                }
                 _ => format!("{} value {least} is greater than {} value {most}", low.1, high.1),
             };
             let list = limit.child(at);
@@ -147,7 +151,12 @@ fn compare(limit: &Node<'_>, resource: &str, errs: &mut ErrorList) {
     };
     if let Some(ratio) = value("maxLimitRequestRatio") {
         if ratio < Quantity::scaled(1, 0) {
-            entry("maxLimitRequestRatio", errs, &ratio, format!("ratio {} is less than 1", ratio.canonical()));
+            entry(
+                "maxLimitRequestRatio",
+                errs,
+                &ratio,
+                format!("ratio {} is less than 1", ratio.canonical()),
+            );
         }
         if let (Some(min), Some(max)) = (value("min"), value("max")) {
             let most = max.approximate() / min.approximate();

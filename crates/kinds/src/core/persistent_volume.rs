@@ -11,6 +11,7 @@ use crate::check;
 use crate::claim::{self, ACCESS_MODES, VOLUME_MODES};
 use crate::column::{self, AGE, NAME, described, documented};
 use crate::core::persistent_volume_source as source;
+use crate::difference::difference;
 use crate::kind::{Kind, Selectable, Subresource, names as texts};
 use crate::meta;
 use crate::moment;
@@ -111,14 +112,16 @@ impl Strategy for PersistentVolume {
                 &spec.path.child("persistentvolumesource"),
                 format!(
                     "spec.persistentvolumesource is immutable after creation\n{}",
-                    crate::tree_diff(&source_of(old_spec), &source_of(&spec))
+                    difference(&source_of(old_spec), &source_of(&spec))
                 ),
             ));
         }
         let mode = Node::new(spec.at("volumeMode"), new.path.child("volumeMode"));
         mode.immutable(old_spec.at("volumeMode"), errs);
         let affinity = Node::new(spec.at("nodeAffinity"), new.path.child("nodeAffinity"));
-        if old_spec.has("nodeAffinity") && renewed(old_spec.at("nodeAffinity"), &affinity) != *affinity.value() {
+        if old_spec.has("nodeAffinity")
+            && renewed(old_spec.at("nodeAffinity"), &affinity) != *affinity.value()
+        {
             errs.push(affinity.invalid("field is immutable, except for updating from beta label to GA"));
         }
         let class = spec.child("volumeAttributesClassName");
@@ -222,14 +225,18 @@ fn same_source(new: &Value, old: &Value) -> bool {
 fn has_invalid_value(required: &Value) -> bool {
     let terms = required.list("nodeSelectorTerms").iter();
     let expressions = terms.flat_map(|term| term.list("matchExpressions"));
-    expressions.flat_map(|expression| expression.texts("values")).any(|value| !names::label_value(value).is_empty())
+    expressions
+        .flat_map(|expression| expression.texts("values"))
+        .any(|value| !names::label_value(value).is_empty())
 }
 
 /// `old` with the names of node labels from before they were final replaced where `new` has replaced them.
 fn renewed(old: &Value, new: &Value) -> Value {
     match (old, new) {
         (Value::Object(old), Value::Object(_)) => {
-            Value::Object(old.iter().map(|(key, value)| (key.clone(), renewed(value, new.at(key)))).collect())
+            // A name that is taken away is reported as missing, and not as changed.
+            let kept = old.iter().filter(|(key, _)| *key != "key" || new.has("key"));
+            Value::Object(kept.map(|(key, value)| (key.clone(), renewed(value, new.at(key)))).collect())
         }
         (Value::Array(olds), Value::Array(news)) => {
             let next = |index: usize| news.get(index).unwrap_or(&Value::Null);
@@ -331,7 +338,10 @@ fn capacity(capacity: &Node<'_>, errs: &mut ErrorList) {
     for (_, amount) in capacity.pairs() {
         let sign = check::quantity(amount.value()).sign();
         if sign < 0 {
-            errs.push(amount.invalid("must be a valid resource quantity"));
+            errs.push(
+                amount
+                    .invalid_as(check::quantity(amount.value()).value(), "must be a valid resource quantity"),
+            );
         }
         if sign <= 0 {
             errs.push(amount.invalid("must be greater than zero"));

@@ -116,7 +116,9 @@ impl Strategy for PersistentVolumeClaim {
         let volume = spec.text("volumeName");
         let (capacity, modes) = match volume {
             "" => (String::new(), String::new()),
-            _ => (check::quantity(status.at("capacity").at("storage")).canonical(), claim::modes_cell(status)),
+            _ => {
+                (check::quantity(status.at("capacity").at("storage")).canonical(), claim::modes_cell(status))
+            }
         };
         vec![
             column::name(obj),
@@ -211,7 +213,9 @@ fn data_sources(spec: &mut Value, old: &Value) {
 fn mirror_sources(spec: &mut Value) {
     let (from, to) = match (spec.has("dataSource"), spec.has("dataSourceRef")) {
         (true, false) => ("dataSource", "dataSourceRef"),
-        (false, true) if spec.at("dataSourceRef").text("namespace").is_empty() => ("dataSourceRef", "dataSource"),
+        (false, true) if spec.at("dataSourceRef").text("namespace").is_empty() => {
+            ("dataSourceRef", "dataSource")
+        }
         _ => return,
     };
     let source = spec.at(from);
@@ -244,7 +248,7 @@ fn class_annotation(new: &Node<'_>, old: &Value, errs: &mut ErrorList) {
     let class = |obj: &Value| obj.path(&["metadata", "annotations"]).text(CLASS_ANNOTATION).to_owned();
     if class(new) != class(old) {
         let annotations = metadata.path.child("annotations");
-        errs.push(field::invalid(&annotations.key(CLASS_ANNOTATION), class(new), IMMUTABLE));
+        errs.push(field::invalid(&annotations.child(CLASS_ANNOTATION), class(new), IMMUTABLE));
     }
 }
 
@@ -253,8 +257,8 @@ fn with_changes_undone(new: &Value, old: &Value, old_spec: &Value) -> Value {
     let mut rest = new.at("spec").clone();
     let annotation = old.path(&["metadata", "annotations"]);
     let class_given = !old_spec.has("storageClassName") && rest.has("storageClassName");
-    let agrees =
-        !annotation.has(CLASS_ANNOTATION) || annotation.text(CLASS_ANNOTATION) == rest.text("storageClassName");
+    let agrees = !annotation.has(CLASS_ANNOTATION)
+        || annotation.text(CLASS_ANNOTATION) == rest.text("storageClassName");
     if class_given && (moves_class_to_field(new, old) || agrees) {
         rest.drop_key("storageClassName");
     }

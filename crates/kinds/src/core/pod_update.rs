@@ -5,6 +5,7 @@ use grammar::names;
 use serde_json::Value;
 
 use crate::core::pod::metadata_and_spec;
+use crate::difference::difference;
 use crate::node::Node;
 use crate::pod::{Rules, placement, prepare, security};
 use crate::strategy::{Context, Strategy};
@@ -126,30 +127,6 @@ fn only_adds(new: &Value, old: &Value) -> bool {
         new.len() >= old.len() && new.iter().zip(old).all(|(new, old)| same(new, old))
     };
     (!was_empty || is_empty) && LISTS.iter().all(|key| extends(key))
-}
-
-/// The fields that differ, for a reader: `-` before, `+` after.
-fn difference(old: &Value, new: &Value) -> String {
-    fn walk(path: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
-        match (old, new) {
-            (old, new) if same(old, new) => {}
-            (Value::Object(a), Value::Object(b)) => {
-                let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
-                keys.sort();
-                keys.dedup();
-                keys.iter().for_each(|key| walk(&format!("{path}.{key}"), old.at(key), new.at(key), lines));
-            }
-            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-                for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                    walk(&format!("{path}[{index}]"), a, b, lines);
-                }
-            }
-            (old, new) => lines.push(format!("- spec{path}: {old}\n+ spec{path}: {new}")),
-        }
-    }
-    let mut lines = Vec::new();
-    walk("", old, new, &mut lines);
-    lines.join("\n")
 }
 
 /// `/ephemeralcontainers`: adds containers for looking into a running pod, and never takes one away.

@@ -17,8 +17,7 @@ use crate::tree::{Tree, TreeMut};
 
 pub(crate) fn kind() -> Kind {
     const REQUEST: &str = "Request represents a minimum amount of cpu/memory that a container may consume.";
-    const LIMIT: &str =
-        "Limits control the maximum amount of cpu/memory that a container may use independent of contention on \
+    const LIMIT: &str = "Limits control the maximum amount of cpu/memory that a container may use independent of contention on \
          the node.";
     Kind {
         short_names: texts(&["quota"]),
@@ -95,7 +94,9 @@ impl Strategy for ResourceQuota {
     fn validate_update(&self, new: &Node<'_>, old: &Value, _cx: &Context<'_>, errs: &mut ErrorList) {
         let spec = new.child("spec");
         validate_spec(&spec, errs);
-        let set = |spec: &Value| -> BTreeSet<String> { spec.texts("scopes").into_iter().map(str::to_owned).collect() };
+        let set = |spec: &Value| -> BTreeSet<String> {
+            spec.texts("scopes").into_iter().map(str::to_owned).collect()
+        };
         if set(&spec) != set(old.at("spec")) {
             errs.push(spec.child("scopes").invalid(IMMUTABLE));
         }
@@ -203,7 +204,10 @@ fn scope_selector(spec: &Node<'_>, errs: &mut ErrorList) {
             errs.push(name.invalid_text("unsupported scope"));
         }
         for _ in 0..misapplied(spec, name.str()) {
-            errs.push(Node::new(selector.value(), expressions.path).invalid("unsupported scope applied to resource"));
+            errs.push(
+                Node::new(selector.value(), expressions.path)
+                    .invalid("unsupported scope applied to resource"),
+            );
         }
         if PLAIN_SCOPES.contains(&name.str()) && operator.str() != "Exists" {
             errs.push(operator.invalid_text(
@@ -216,9 +220,11 @@ fn scope_selector(spec: &Node<'_>, errs: &mut ErrorList) {
             "In" | "NotIn" if values.is_empty() => errs.push(values.required(
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             )),
-            "Exists" | "DoesNotExist" if !values.is_empty() => errs.push(
-                values.invalid("must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"),
-            ),
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errs.push(values.invalid(
+                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+                ))
+            }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => errs.push(operator.invalid_text("not a valid selector operator")),
         }

@@ -124,6 +124,10 @@ fn prune(tree: &mut Value) {
                 status.retain(|_, value| value != 0 && value != false);
             }
             entries.retain(|key, value| {
+                // Written though they are empty.
+                if matches!(key.as_str(), "reportingComponent" | "reportingInstance") && value == "" {
+                    return false;
+                }
                 if key == "divisor" && value == "0" {
                     return false;
                 }
