@@ -462,7 +462,7 @@ impl Writer {
         operation
     }
 
-    fn query_parameter(&self, (name, ty): (&str, &str)) -> Value {
+    fn query_parameter(&self, (name, ty): &(&str, &str)) -> Value {
         match self.dialect {
             Dialect::V2 => json!({"name": name, "in": "query", "type": ty, "uniqueItems": true}),
             Dialect::V3 => json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}}),
