@@ -154,7 +154,7 @@ pub(super) fn to_v1(obj: &mut Value) {
         let shares = status.list("currentMetrics").iter().filter(is_cpu);
         let share = shares
             .filter_map(|metric| metric.path(&["resource", "current"]).int("averageUtilization"))
-            .last();
+            .next_back();
         let status = obj.at_mut("status");
         status.drop_key("currentMetrics");
         status.drop_key("conditions");

@@ -83,53 +83,49 @@ fn resizable(spec: &Node<'_>, new: &Value, old: &Value, errs: &mut ErrorList) {
             "Pod QOS Class may not change as a result of resizing",
         ));
     }
-    for key in LISTS {
-        let containers = spec.child(key);
-        if containers.len() != before.list(key).len() {
-            errs.push(containers.forbidden(format!("{key} may not be added or removed on resize")));
-            return;
-        }
-        let faults = errs.len();
-        for (container, before) in containers.items().zip(before.list(key)) {
-            if container.text("name") != before.text("name") {
-                errs.push(
-                    container
-                        .child("name")
-                        .forbidden(format!("{key} may not be renamed or reordered on resize")),
-                );
-            }
-        }
-        if errs.len() > faults {
-            return;
-        }
-        for (container, before) in containers.items().zip(before.list(key)) {
-            if key == "containers" || container.text("restartPolicy") == "Always" {
-                container_resize(&container, before, errs);
-            }
-        }
+    let mut statuses = old.at("status").list("containerStatuses").iter();
+    if statuses
+        .find(|status| status.at("state").has("running"))
+        .is_some_and(|status| !status.has("resources"))
+    {
+        errs.push(spec.forbidden("Pod running on node without support for resize"));
     }
     let mut rest = spec.value().clone();
     pod_level(spec, before, &mut rest, errs);
+    let ordered = errs.len();
+    LISTS.iter().for_each(|key| same_containers(&spec.child(key), key, before.list(key), errs));
+    if errs.len() > ordered {
+        return;
+    }
+    for key in LISTS {
+        for (container, before) in spec.child(key).items().zip(before.list(key)) {
+            container_resize(&container, before, errs);
+        }
+    }
     for key in LISTS {
         for (index, (container, before)) in rest.items_mut(key).zip(before.list(key)).enumerate() {
             let modified = !same(container, before);
-            let can_resize = key == "containers" || container.text("restartPolicy") == "Always";
-            if can_resize {
-                restore_cpu_and_memory(container, before);
-            }
-            if same(container, before) {
+            restore_cpu_and_memory(container, before);
+            let (list, kept) = (spec.child(key), same(container, before));
+            if key == "containers" {
+                if !kept {
+                    errs.push(spec.forbidden(ONLY_CPU_AND_MEMORY));
+                }
                 continue;
             }
-            if key == "containers" {
-                errs.push(spec.forbidden(ONLY_CPU_AND_MEMORY));
-            } else if can_resize {
-                let (list, complaint) = (
-                    spec.child(key),
-                    "only cpu and memory resources for init or sidecar containers are mutable",
+            if !kept {
+                errs.push(
+                    list.item(index).forbidden(
+                        "only cpu and memory resources for init or sidecar containers are mutable",
+                    ),
                 );
-                errs.push(list.item(index).forbidden(complaint));
-            } else if modified {
-                errs.push(spec.forbidden("resources for non-sidecar init containers are immutable"));
+            }
+            if modified && container.text("restartPolicy") != "Always" {
+                for _ in restarting_policies(container) {
+                    errs.push(list.item(index).forbidden(
+                        "non-sidecar init containers with a resize policy of RestartContainer cannot be resized",
+                    ));
+                }
             }
         }
     }
@@ -144,9 +140,30 @@ fn resizable(spec: &Node<'_>, new: &Value, old: &Value, errs: &mut ErrorList) {
     }
 }
 
+fn restarting_policies(container: &Value) -> impl Iterator<Item = &Value> {
+    container.list("resizePolicy").iter().filter(|policy| policy.text("restartPolicy") == "RestartContainer")
+}
+
+/// The containers are the same ones in the same order.
+fn same_containers(containers: &Node<'_>, key: &str, before: &[Value], errs: &mut ErrorList) {
+    if containers.len() != before.len() {
+        errs.push(containers.forbidden(format!("{key} may not be added or removed on resize")));
+        return;
+    }
+    for (container, before) in containers.items().zip(before) {
+        if container.text("name") != before.text("name") {
+            let complaint = format!("{key} may not be renamed or reordered on resize");
+            errs.push(container.child("name").forbidden(complaint));
+        }
+    }
+}
+
 /// What the pod's containers share follows the same rules.
 fn pod_level(spec: &Node<'_>, before: &Value, rest: &mut Value, errs: &mut ErrorList) {
     let resources = spec.child("resources");
+    if before.at("resources").is_nothing() && !resources.is_set() {
+        return;
+    }
     if before.has("resources") && !resources.is_set() {
         errs.push(resources.forbidden("pod-level resources cannot be removed"));
         return;
@@ -182,11 +199,14 @@ fn restore_cpu_and_memory(holder: &mut Value, before: &Value) {
                 holder.copy_from(before, &path);
             }
         }
-        if before.path(&["resources", key]).is_null() && holder.path(&["resources", key]).is_nothing() {
-            if let Some(resources) = holder.get_mut("resources") {
-                resources.drop_key(key);
-            }
+        if before.path(&["resources", key]).is_null()
+            && holder.path(&["resources", key]).is_nothing()
+            && let Some(resources) = holder.get_mut("resources")
+        {
+            resources.drop_key(key);
         }
     }
-    holder.copy_from(before, &["resizePolicy"]);
+    if !before.has("resources") && holder.at("resources").is_nothing() {
+        holder.drop_key("resources");
+    }
 }

@@ -75,7 +75,7 @@ pub fn drop_init_annotations(obj: &mut Value) {
     }
 }
 
-fn expand<'a>(step: &'a str) -> &'a [&'a str] {
+fn expand(step: &str) -> &[&str] {
     match step {
         "@" => &["initContainers", "containers", "ephemeralContainers"],
         "?" => &["livenessProbe", "readinessProbe", "startupProbe"],
