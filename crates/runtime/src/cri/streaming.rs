@@ -1,28 +1,27 @@
-//! Streams behind URLs.
+//! Streams behind URLs, as the CRI's Exec, Attach and PortForward answer with: WebSockets, in the protocols
+//! that upstream's clients speak.
+//!
+//! A URL carries a token that is good once and for a minute. The server stands on one address, normally the
+//! loopback's; whoever has the token may use it.
 
-use super::{AttachRequest, Error, ExecRequest, PortForwardRequest, Result};
+pub mod client;
+mod server;
 
-#[derive(Clone)]
-pub struct Server;
+pub use server::{Limits, Server};
 
-impl Server {
-    pub fn exec(&self, _: ExecRequest) -> Result<String> {
-        Err(Error::unimplemented("x"))
-    }
-    pub fn attach(&self, _: AttachRequest) -> Result<String> {
-        Err(Error::unimplemented("x"))
-    }
-    pub fn port_forward(&self, _: PortForwardRequest) -> Result<String> {
-        Err(Error::unimplemented("x"))
-    }
+/// The first byte of a message says which stream it belongs to.
+pub(crate) mod channel {
+    pub(crate) const STDIN: u8 = 0;
+    pub(crate) const STDOUT: u8 = 1;
+    pub(crate) const STDERR: u8 = 2;
+    pub(crate) const ERROR: u8 = 3;
+    pub(crate) const RESIZE: u8 = 4;
+    /// The end of the channel that the next byte names; since version 5.
+    pub(crate) const CLOSE: u8 = 255;
 }
 
-pub mod client {
-    use crate::cri::{Error, Forward, Result, Session};
-    pub async fn open_session(_url: &str, _stdin: bool, _stderr: bool) -> Result<Session> {
-        Err(Error::unimplemented("streams of a foreign runtime"))
-    }
-    pub async fn open_port(_url: &str, _port: u16) -> Result<Forward> {
-        Err(Error::unimplemented("streams of a foreign runtime"))
-    }
-}
+/// The versions of the remote command protocol, the best first.
+pub(crate) const REMOTE_COMMAND: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
+
+/// Port forwarding: for each port a data and an error channel, each beginning with the port's number.
+pub(crate) const PORT_FORWARD: &str = "v4.channel.k8s.io";

@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod world;
+mod daemon;
 mod engine;
 mod node;
 mod shim;

@@ -19,7 +19,7 @@ pub const IMAGE: &str = "registry.test/busybox:1";
 
 pub struct Node {
     pub world: World,
-    pub engine: Engine,
+    pub engine: Arc<dyn Cri>,
     pub images: oci::Store,
 }
 
@@ -92,6 +92,12 @@ impl Node {
         let images = oci::Store::open(world.dir.join("images"), oci::Options::default()).unwrap();
         oci::archive::import(&images, &*archive(&world), &Default::default()).unwrap();
         let engine = Engine::open(options(&world, images.clone(), network)).await.unwrap();
+        Node { world, engine: Arc::new(engine), images }
+    }
+
+    /// A node whose engine is somewhere else.
+    pub fn over(world: World, engine: Arc<dyn Cri>) -> Node {
+        let images = oci::Store::open(world.dir.join("images"), oci::Options::default()).unwrap();
         Node { world, engine, images }
     }
 
@@ -163,7 +169,7 @@ impl Node {
 
     pub async fn start(&self, id: &str) -> Result<()> {
         let request = StartContainerRequest { container_id: id.to_owned() };
-        Cri::start_container(&self.engine, request).await.map(drop)
+        self.engine.start_container(request).await.map(drop)
     }
 
     /// Creates and starts.
@@ -229,7 +235,7 @@ impl Node {
 
     pub async fn stop(&self, id: &str, timeout: i64) {
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
-        Cri::stop_container(&self.engine, request).await.unwrap();
+        self.engine.stop_container(request).await.unwrap();
     }
 
     /// Removes all sandboxes, and checks that nothing of them is left.
