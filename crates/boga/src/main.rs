@@ -1,6 +1,8 @@
 //! Kubernetes in one binary: flags and wiring, no logic.
 
+mod image;
 mod server;
+mod signals;
 
 use clap::{Parser, Subcommand};
 
@@ -15,7 +17,14 @@ struct Arguments {
 enum Command {
     /// Run the control plane
     Server(server::Flags),
+    /// Pull, list, import and export images
+    Image(image::ImageFlags),
+    /// Serve images to others, as an OCI registry
+    Registry(image::RegistryFlags),
 }
+
+/// Whatever a command failed with; it is printed in one line.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
@@ -25,6 +34,8 @@ fn main() -> std::process::ExitCode {
     }
     let outcome = match arguments.command {
         Command::Server(flags) => server::run(flags),
+        Command::Image(flags) => image::image(flags),
+        Command::Registry(flags) => image::registry(flags),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -16,7 +16,9 @@ use pki::{Authority, Identity};
 use serde_json::json;
 use store::{Embedded, Keyring, Options, Sealing, Store};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
+use crate::signals::until_stopped;
 
 #[derive(clap::Args)]
 pub struct Flags {
@@ -40,8 +42,6 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     write_kubeconfig: Option<PathBuf>,
 }
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub fn run(flags: Flags) -> Result<(), Failure> {
     if !flags.no_node {
@@ -91,13 +91,9 @@ async fn server(flags: Flags) -> Result<(), Failure> {
     tracing::info!(%address, data = %flags.data.display(), "serving");
 
     let shutdown = Shutdown::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = shutdown.clone();
+    let (stop, stopped) = (shutdown.clone(), until_stopped()?);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stopped.await;
         stop.stop();
     });
     let tls = Tls {
