@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::catalog::Catalog;
 use apiserver::registry::{Admission, Names, Registry};
@@ -14,7 +15,7 @@ use base::random::SystemRandom;
 use base::shutdown::Shutdown;
 use pki::{Authority, Identity};
 use serde_json::json;
-use store::{Embedded, Keyring, Options, Sealing, Store};
+use store::{Embedded, Etcd, EtcdTls, Keyring, Options, Sealing, Store};
 use tokio::net::TcpListener;
 
 use crate::Failure;
@@ -37,6 +38,22 @@ pub struct Flags {
     /// The port to listen on; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 6443)]
     port: u16,
+
+    /// Keep the state in etcd: one or more URLs, separated by commas
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    etcd_endpoints: Vec<String>,
+
+    /// Who signed etcd's certificates
+    #[arg(long, value_name = "FILE", requires = "etcd_endpoints")]
+    etcd_cafile: Option<PathBuf>,
+
+    /// This server's certificate for etcd
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
 
     /// Write an administrator's kubeconfig here once the server is ready
     #[arg(long, value_name = "FILE")]
@@ -64,9 +81,7 @@ async fn server(flags: Flags) -> Result<(), Failure> {
         Box::new(SystemRandom),
     );
     let options = Options::new(clock.clone(), Arc::new(object::annotate), Some(sealing));
-    let embedded = Embedded::at(flags.data.join("store.redb"));
-    // Opening reads the whole file, which is no work for the runtime's own threads.
-    let store = tokio::task::spawn_blocking(move || Store::embedded(&embedded, options)).await??;
+    let store = open_store(&flags, options).await?;
 
     let registry = Arc::new(Registry {
         store: store.clone(),
@@ -105,6 +120,29 @@ async fn server(flags: Flags) -> Result<(), Failure> {
     store.close().await;
     Ok(())
 }
+
+async fn open_store(flags: &Flags, options: Options) -> Result<Store, Failure> {
+    if flags.etcd_endpoints.is_empty() {
+        let embedded = Embedded::at(flags.data.join("store.redb"));
+        // Opening reads the whole file, which is no work for the runtime's own threads.
+        return Ok(tokio::task::spawn_blocking(move || Store::embedded(&embedded, options)).await??);
+    }
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    let identity = match (&flags.etcd_certfile, &flags.etcd_keyfile) {
+        (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+        _ => None,
+    };
+    let tls = match &flags.etcd_cafile {
+        Some(path) => Some(EtcdTls { authority: read(path)?, identity }),
+        None if identity.is_some() => return Err("--etcd-certfile needs --etcd-cafile".into()),
+        None => None,
+    };
+    let etcd = Etcd { endpoints: flags.etcd_endpoints.clone(), tls, compact_every: Some(COMPACT_EVERY) };
+    Ok(Store::etcd(&etcd, options, Box::new(SystemRandom)).await?)
+}
+
+/// How often this server offers to compact etcd, as upstream's does.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
 
 /// What `/version` says: the Kubernetes release whose API this is.
 fn version() -> serde_json::Value {
