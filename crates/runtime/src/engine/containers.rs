@@ -40,8 +40,10 @@ impl Engine {
     pub(super) async fn make_container(&self, request: CreateContainerRequest) -> Result<String> {
         let config = request.config.ok_or_else(|| Error::invalid("container config is missing"))?;
         let sandbox = self.sandbox(&request.pod_sandbox_id)?;
-        let metadata =
-            config.metadata.clone().ok_or_else(|| Error::invalid("container config must include metadata"))?;
+        let metadata = config
+            .metadata
+            .clone()
+            .ok_or_else(|| Error::invalid("container config must include metadata"))?;
         let pod = sandbox.record.lock().config.clone().unwrap_or_default();
         let id = self.new_id();
         let name = format!("{}_{}_{}", metadata.name, sandbox_name(&pod)?, metadata.attempt);
@@ -137,7 +139,8 @@ impl Engine {
             let tree = store.hold(&owner, &image, oci::Access::ReadOnly).map_err(image_error)?;
             mounts.insert(index, image_mount(tree));
         }
-        let security = config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default();
+        let security =
+            config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default();
         let user = find_user(&root, &security, &image.config.config.user)?;
         (record.uid, record.gid, record.groups) = (user.uid, user.gid, user.groups.clone());
 
@@ -168,11 +171,14 @@ impl Engine {
         if options.pid() != NamespaceMode::Target {
             return Ok(None);
         }
-        let target = self
-            .container(&options.target_id)
-            .map_err(|_| Error::precondition(format!("invalid target container: {:?} not found", options.target_id)))?;
+        let target = self.container(&options.target_id).map_err(|_| {
+            Error::precondition(format!("invalid target container: {:?} not found", options.target_id))
+        })?;
         if target.state() != ContainerState::Running {
-            return Err(Error::precondition(format!("invalid target container: {:?} is not running", options.target_id)));
+            return Err(Error::precondition(format!(
+                "invalid target container: {:?} is not running",
+                options.target_id
+            )));
         }
         let pid = target.status.borrow().pid;
         Ok(Some(pid))
@@ -201,7 +207,11 @@ impl Engine {
         let sandbox = container.sandbox()?;
         let state = container.state();
         if state != ContainerState::Created {
-            return Err(Error::precondition(format!("container {:?} is in {} state", container.id, state_name(state))));
+            return Err(Error::precondition(format!(
+                "container {:?} is in {} state",
+                container.id,
+                state_name(state)
+            )));
         }
         let shim = sandbox.live_shim()?;
         let record = container.record.lock().clone();
@@ -365,7 +375,10 @@ impl Engine {
         let change = request.linux.unwrap_or_default();
         let _busy = container.busy.lock().await;
         if container.state() == ContainerState::Exited {
-            return Err(Error::precondition(format!("container {:?} is in CONTAINER_EXITED state", container.id)));
+            return Err(Error::precondition(format!(
+                "container {:?} is in CONTAINER_EXITED state",
+                container.id
+            )));
         }
         let mut record = container.record.lock().clone();
         let mut config = record.config.clone().unwrap_or_default();
@@ -391,7 +404,8 @@ impl Engine {
                     set_oom_score(pid, &saved);
                 }
             }
-            let mut spec = crate::launch::read_config(&bundle).map_err(|failure| Error::unknown(failure.0))?;
+            let mut spec =
+                crate::launch::read_config(&bundle).map_err(|failure| Error::unknown(failure.0))?;
             let devices = std::mem::take(&mut spec.linux.resources.devices);
             spec.linux.resources = crate::bundle::Resources { devices, ..all };
             let text = serde_json::to_vec(&spec).map_err(|error| Error::unknown(error.to_string()))?;
@@ -497,7 +511,11 @@ fn files(sandbox: &Sandbox) -> SandboxFiles {
 }
 
 /// Looks the user up in the container's root, which for that is mounted where nobody sees it.
-fn find_user(root: &oci::RootFs, security: &LinuxContainerSecurityContext, image_user: &str) -> Result<Resolved> {
+fn find_user(
+    root: &oci::RootFs,
+    security: &LinuxContainerSecurityContext,
+    image_user: &str,
+) -> Result<Resolved> {
     let open = || -> crate::launch::Result<(Vec<u8>, Vec<u8>)> {
         let root = match root {
             oci::RootFs::Directory(directory) => Root::open(directory)?,
@@ -509,7 +527,8 @@ fn find_user(root: &oci::RootFs, security: &LinuxContainerSecurityContext, image
         let read = |path: &str| Ok(root.read(Path::new(path), MAX_FILE)?.unwrap_or_default());
         Ok((read("/etc/passwd")?, read("/etc/group")?))
     };
-    let (passwd, group) = open().map_err(|failure| Error::unknown(format!("failed to generate spec: {failure}")))?;
+    let (passwd, group) =
+        open().map_err(|failure| Error::unknown(format!("failed to generate spec: {failure}")))?;
     spec::resolve_user(security, image_user, &passwd, &group)
 }
 
@@ -519,7 +538,8 @@ fn root_of(held: oci::RootFs) -> Result<protocol::Root> {
             protocol::Root { directory: path_text(&directory)?, ..protocol::Root::default() }
         }
         oci::RootFs::Overlay(overlay) => {
-            let (upper, work) = overlay.upper.ok_or_else(|| Error::unknown("the root filesystem is read-only"))?;
+            let (upper, work) =
+                overlay.upper.ok_or_else(|| Error::unknown("the root filesystem is read-only"))?;
             protocol::Root {
                 directory: String::new(),
                 lower: overlay.lower.iter().map(|layer| path_text(layer)).collect::<Result<_>>()?,

@@ -13,7 +13,8 @@ use super::sandboxes::own_network;
 use super::{Container, Engine};
 use crate::cri::stream::Reader;
 use crate::cri::{
-    AttachRequest, Code, ContainerState, Error, ExecRequest, ExecSyncRequest, ExecSyncResponse, Forward, Result, Session,
+    AttachRequest, Code, ContainerState, Error, ExecRequest, ExecSyncRequest, ExecSyncResponse, Forward,
+    Result, Session,
 };
 use crate::shim::protocol::{Attach, Exec, Operation};
 
@@ -87,8 +88,9 @@ impl Engine {
             // Dropping the session is what kills the process.
             Ok(seconds) if seconds > 0 => {
                 tokio::time::timeout(Duration::from_secs(seconds), run).await.unwrap_or_else(|_| {
-                    let message =
-                        format!("failed to exec in container: timeout {seconds}s exceeded: context deadline exceeded");
+                    let message = format!(
+                        "failed to exec in container: timeout {seconds}s exceeded: context deadline exceeded"
+                    );
                     Err(Error::new(Code::DeadlineExceeded, message))
                 })
             }

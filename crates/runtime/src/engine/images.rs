@@ -30,7 +30,11 @@ impl Engine {
         .await
     }
 
-    pub(super) async fn status_of_image(&self, spec: Option<ImageSpec>, verbose: bool) -> Result<ImageStatusResponse> {
+    pub(super) async fn status_of_image(
+        &self,
+        spec: Option<ImageSpec>,
+        verbose: bool,
+    ) -> Result<ImageStatusResponse> {
         let name = spec.map(|spec| spec.image).filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Error::invalid("image is not specified"))?;
         let store = self.0.options.images.clone();
@@ -52,15 +56,17 @@ impl Engine {
 
     pub(super) async fn pull(&self, request: PullImageRequest) -> Result<String> {
         let name = request.image.map(|spec| spec.image).unwrap_or_default();
-        let reference: oci::Reference =
-            name.parse().map_err(|error: oci::Error| image_error(error.context(format!("failed to parse image reference {name:?}"))))?;
+        let reference: oci::Reference = name.parse().map_err(|error: oci::Error| {
+            image_error(error.context(format!("failed to parse image reference {name:?}")))
+        })?;
         let credential = request.auth.map(credential).transpose()?.flatten();
         let options = oci::pull::PullOptions { credential, ..Default::default() };
         let (store, registries) = (self.0.options.images.clone(), self.0.options.registries.clone());
         // A pull that the client gave up goes on: the kubelet will ask again, and then it is here.
         let runtime = tokio::runtime::Handle::current();
-        let pull =
-            tokio::task::spawn_blocking(move || runtime.block_on(registries.pull(&store, &reference, &options)));
+        let pull = tokio::task::spawn_blocking(move || {
+            runtime.block_on(registries.pull(&store, &reference, &options))
+        });
         let image = pull.await.map_err(|error| Error::unknown(error.to_string()))?.map_err(image_error)?;
         Ok(image_ref(&image))
     }

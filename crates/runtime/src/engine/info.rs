@@ -6,8 +6,8 @@ use super::records::Stage;
 use super::{Container, Sandbox};
 use crate::cri::{
     self, ContainerResources, ContainerState, ContainerStatus, ContainerUser, ImageSpec, LinuxContainerUser,
-    LinuxPodSandboxStatus, Namespace, PodIp, PodSandbox, PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus,
-    Signal,
+    LinuxPodSandboxStatus, Namespace, PodIp, PodSandbox, PodSandboxNetworkStatus, PodSandboxState,
+    PodSandboxStatus, Signal,
 };
 use crate::shim::protocol::Status;
 
@@ -22,7 +22,8 @@ pub(super) fn sandbox_status(sandbox: &Sandbox) -> PodSandboxStatus {
     let state = sandbox_state(sandbox);
     let record = sandbox.record.lock().clone();
     let config = record.config.unwrap_or_default();
-    let options = config.linux.and_then(|linux| linux.security_context).and_then(|context| context.namespace_options);
+    let options =
+        config.linux.and_then(|linux| linux.security_context).and_then(|context| context.namespace_options);
     let mut ips = record.ips.into_iter();
     PodSandboxStatus {
         id: record.id,
@@ -144,7 +145,8 @@ pub(super) fn container_entry(container: &Container) -> cri::Container {
 pub(super) fn container_details(container: &Container) -> BTreeMap<String, String> {
     let pid = container.status.borrow().pid;
     let spec = std::fs::read(container.bundle.join(crate::launch::CONFIG)).ok();
-    let spec: serde_json::Value = spec.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let spec: serde_json::Value =
+        spec.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let record = container.record.lock();
     let details = serde_json::json!({
         "sandboxID": record.sandbox,

@@ -185,18 +185,25 @@ impl Engine {
 
     /// The sandbox with this id, or with an id that starts so.
     fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
-        find(&self.0.tables.lock().sandboxes, id)
-            .ok_or_else(|| Error::not_found(format!("an error occurred when try to find sandbox {id:?}: not found")))
+        find(&self.0.tables.lock().sandboxes, id).ok_or_else(|| {
+            Error::not_found(format!("an error occurred when try to find sandbox {id:?}: not found"))
+        })
     }
 
     fn container(&self, id: &str) -> Result<Arc<Container>> {
-        find(&self.0.tables.lock().containers, id)
-            .ok_or_else(|| Error::not_found(format!("an error occurred when try to find container {id:?}: not found")))
+        find(&self.0.tables.lock().containers, id).ok_or_else(|| {
+            Error::not_found(format!("an error occurred when try to find container {id:?}: not found"))
+        })
     }
 
     fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
         let tables = self.0.tables.lock();
-        tables.containers.values().filter(|container| container.record.lock().sandbox == sandbox).cloned().collect()
+        tables
+            .containers
+            .values()
+            .filter(|container| container.record.lock().sandbox == sandbox)
+            .cloned()
+            .collect()
     }
 
     /// Reserves a name for an id. The reservation is given up when the guard is dropped without `keep`.
@@ -223,7 +230,10 @@ impl Engine {
             container_event_type: kind.into(),
             created_at: self.now(),
             pod_sandbox_status: Some(info::sandbox_status(sandbox)),
-            containers_statuses: containers.iter().map(|container| info::container_status(container)).collect(),
+            containers_statuses: containers
+                .iter()
+                .map(|container| info::container_status(container))
+                .collect(),
         });
     }
 
@@ -260,7 +270,8 @@ fn find<T: Clone>(table: &BTreeMap<String, T>, id: &str) -> Option<T> {
     if let Some(found) = table.get(id) {
         return Some(found.clone());
     }
-    let mut matching = table.range(id.to_owned()..).take_while(|(key, _)| !id.is_empty() && key.starts_with(id));
+    let mut matching =
+        table.range(id.to_owned()..).take_while(|(key, _)| !id.is_empty() && key.starts_with(id));
     match (matching.next(), matching.next()) {
         (Some((_, found)), None) => Some(found.clone()),
         _ => None,

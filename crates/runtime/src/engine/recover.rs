@@ -39,13 +39,15 @@ impl Engine {
         });
         let incomplete = self.take_up_containers(&sandbox);
         let alive = crate::shims::alive(&sandbox.directory).is_some();
-        let connected = stage == Stage::Ready && alive && match self.connect_shim(&sandbox).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(sandbox = sandbox.id, %error, "a shim lives but does not answer");
-                false
-            }
-        };
+        let connected = stage == Stage::Ready
+            && alive
+            && match self.connect_shim(&sandbox).await {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::warn!(sandbox = sandbox.id, %error, "a shim lives but does not answer");
+                    false
+                }
+            };
         if stage == Stage::Creating {
             // Nobody was told of it, so nobody will ask for its removal.
             self.end_sandbox(&sandbox).await;
@@ -126,7 +128,8 @@ impl Engine {
     fn sweep_mounts(&self) {
         let owned: BTreeSet<PathBuf> = {
             let tables = self.0.tables.lock();
-            let ready = tables.sandboxes.values().filter(|sandbox| sandbox.record.lock().stage() == Stage::Ready);
+            let ready =
+                tables.sandboxes.values().filter(|sandbox| sandbox.record.lock().stage() == Stage::Ready);
             ready.map(|sandbox| sandbox.directory.clone()).collect()
         };
         for mount in mounts_below(&self.pods()) {

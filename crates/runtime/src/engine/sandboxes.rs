@@ -26,7 +26,8 @@ const SHUTDOWN: std::time::Duration = std::time::Duration::from_secs(30);
 const SHM_SIZE: &str = "67108864";
 
 pub(super) fn sandbox_name(config: &PodSandboxConfig) -> Result<String> {
-    let metadata = config.metadata.as_ref().ok_or_else(|| Error::invalid("sandbox config must include metadata"))?;
+    let metadata =
+        config.metadata.as_ref().ok_or_else(|| Error::invalid("sandbox config must include metadata"))?;
     Ok(format!("{}_{}_{}_{}", metadata.name, metadata.namespace, metadata.uid, metadata.attempt))
 }
 
@@ -154,9 +155,7 @@ impl Engine {
         if stopped {
             return;
         }
-        if crate::shims::alive(&sandbox.directory).is_some()
-            && self.connect_shim(sandbox).await.is_ok()
-        {
+        if crate::shims::alive(&sandbox.directory).is_some() && self.connect_shim(sandbox).await.is_ok() {
             return;
         }
         let _busy = sandbox.busy.lock().await;
@@ -178,7 +177,10 @@ impl Engine {
             }
             engine.end_sandbox(&sandbox).await;
             match sandbox.record.lock().attached {
-                true => Err(Error::unknown(format!("failed to tear down the network of sandbox {:?}", sandbox.id))),
+                true => Err(Error::unknown(format!(
+                    "failed to tear down the network of sandbox {:?}",
+                    sandbox.id
+                ))),
                 false => Ok(()),
             }
         });
@@ -193,7 +195,9 @@ impl Engine {
             let attachment = Attachment { sandbox: &sandbox.id, netns: &sandbox.netns(), config: &config };
             match self.0.options.network.detach(attachment).await {
                 Ok(()) => sandbox.record.lock().attached = false,
-                Err(error) => tracing::warn!(sandbox = sandbox.id, %error, "cannot detach a sandbox's network"),
+                Err(error) => {
+                    tracing::warn!(sandbox = sandbox.id, %error, "cannot detach a sandbox's network")
+                }
             }
         }
         let shim = sandbox.shim.lock().clone();

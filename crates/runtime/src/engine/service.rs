@@ -63,7 +63,10 @@ impl Cri for Engine {
         Ok(PodSandboxStatusResponse {
             status: Some(info::sandbox_status(&sandbox)),
             info: if request.verbose { info::sandbox_details(&sandbox) } else { BTreeMap::new() },
-            containers_statuses: containers.iter().map(|container| info::container_status(container)).collect(),
+            containers_statuses: containers
+                .iter()
+                .map(|container| info::container_status(container))
+                .collect(),
             timestamp: self.now(),
         })
     }
@@ -109,7 +112,10 @@ impl Cri for Engine {
         Ok(ListContainersResponse { containers })
     }
 
-    async fn stream_containers(&self, request: StreamContainersRequest) -> Result<Answers<StreamContainersResponse>> {
+    async fn stream_containers(
+        &self,
+        request: StreamContainersRequest,
+    ) -> Result<Answers<StreamContainersResponse>> {
         let list = self.list_containers(ListContainersRequest { filter: request.filter }).await?.containers;
         Ok(pages(list, |containers| StreamContainersResponse { containers }))
     }
@@ -130,7 +136,10 @@ impl Cri for Engine {
         Ok(UpdateContainerResourcesResponse {})
     }
 
-    async fn reopen_container_log(&self, request: ReopenContainerLogRequest) -> Result<ReopenContainerLogResponse> {
+    async fn reopen_container_log(
+        &self,
+        request: ReopenContainerLogRequest,
+    ) -> Result<ReopenContainerLogResponse> {
         self.reopen_log(&request.container_id).await?;
         Ok(ReopenContainerLogResponse {})
     }
@@ -159,7 +168,10 @@ impl Cri for Engine {
         Ok(ContainerStatsResponse { stats: Some(self.stats_of(&container).await?) })
     }
 
-    async fn list_container_stats(&self, request: ListContainerStatsRequest) -> Result<ListContainerStatsResponse> {
+    async fn list_container_stats(
+        &self,
+        request: ListContainerStatsRequest,
+    ) -> Result<ListContainerStatsResponse> {
         let filter = filter::of_container_stats(request.filter);
         let containers: Vec<_> = self.0.tables.lock().containers.values().cloned().collect();
         let mut stats = Vec::new();
@@ -176,7 +188,8 @@ impl Cri for Engine {
         &self,
         request: StreamContainerStatsRequest,
     ) -> Result<Answers<StreamContainerStatsResponse>> {
-        let list = self.list_container_stats(ListContainerStatsRequest { filter: request.filter }).await?.stats;
+        let list =
+            self.list_container_stats(ListContainerStatsRequest { filter: request.filter }).await?.stats;
         Ok(pages(list, |container_stats| StreamContainerStatsResponse { container_stats }))
     }
 
@@ -185,7 +198,10 @@ impl Cri for Engine {
         Ok(PodSandboxStatsResponse { stats: Some(self.stats_of_sandbox(&sandbox).await?) })
     }
 
-    async fn list_pod_sandbox_stats(&self, request: ListPodSandboxStatsRequest) -> Result<ListPodSandboxStatsResponse> {
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: ListPodSandboxStatsRequest,
+    ) -> Result<ListPodSandboxStatsResponse> {
         let filter = filter::of_sandbox_stats(request.filter);
         let sandboxes: Vec<_> = self.0.tables.lock().sandboxes.values().cloned().collect();
         let mut stats = Vec::new();
@@ -202,11 +218,15 @@ impl Cri for Engine {
         &self,
         request: StreamPodSandboxStatsRequest,
     ) -> Result<Answers<StreamPodSandboxStatsResponse>> {
-        let list = self.list_pod_sandbox_stats(ListPodSandboxStatsRequest { filter: request.filter }).await?.stats;
+        let list =
+            self.list_pod_sandbox_stats(ListPodSandboxStatsRequest { filter: request.filter }).await?.stats;
         Ok(pages(list, |pod_sandbox_stats| StreamPodSandboxStatsResponse { pod_sandbox_stats }))
     }
 
-    async fn update_runtime_config(&self, request: UpdateRuntimeConfigRequest) -> Result<UpdateRuntimeConfigResponse> {
+    async fn update_runtime_config(
+        &self,
+        request: UpdateRuntimeConfigRequest,
+    ) -> Result<UpdateRuntimeConfigResponse> {
         let network = request.runtime_config.and_then(|config| config.network_config);
         if let Some(network) = network.filter(|network| !network.pod_cidr.is_empty()) {
             self.0.options.network.configure(&network.pod_cidr).await.map_err(Error::unknown)?;
@@ -222,9 +242,9 @@ impl Cri for Engine {
             reason: problem.as_ref().map(|(reason, _)| (*reason).to_owned()).unwrap_or_default(),
             message: problem.map(|(_, message)| message).unwrap_or_default(),
         };
-        let network = network.err().map(|error| {
-            ("NetworkPluginNotReady", format!("Network plugin returns error: {error}"))
-        });
+        let network = network
+            .err()
+            .map(|error| ("NetworkPluginNotReady", format!("Network plugin returns error: {error}")));
         let own = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
         let mut runtime_handlers = vec![
             RuntimeHandler { name: String::new(), features: Some(own) },
@@ -258,7 +278,10 @@ impl Cri for Engine {
         })
     }
 
-    async fn checkpoint_container(&self, _: CheckpointContainerRequest) -> Result<CheckpointContainerResponse> {
+    async fn checkpoint_container(
+        &self,
+        _: CheckpointContainerRequest,
+    ) -> Result<CheckpointContainerResponse> {
         Err(Error::unimplemented("checkpoints are not offered by this runtime"))
     }
 
@@ -287,11 +310,17 @@ impl Cri for Engine {
         Ok(answers.boxed())
     }
 
-    async fn list_metric_descriptors(&self, _: ListMetricDescriptorsRequest) -> Result<ListMetricDescriptorsResponse> {
+    async fn list_metric_descriptors(
+        &self,
+        _: ListMetricDescriptorsRequest,
+    ) -> Result<ListMetricDescriptorsResponse> {
         Ok(ListMetricDescriptorsResponse { descriptors: stats::descriptors() })
     }
 
-    async fn list_pod_sandbox_metrics(&self, _: ListPodSandboxMetricsRequest) -> Result<ListPodSandboxMetricsResponse> {
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: ListPodSandboxMetricsRequest,
+    ) -> Result<ListPodSandboxMetricsResponse> {
         Ok(ListPodSandboxMetricsResponse { pod_metrics: self.metrics().await? })
     }
 
@@ -299,7 +328,9 @@ impl Cri for Engine {
         &self,
         _: StreamPodSandboxMetricsRequest,
     ) -> Result<Answers<StreamPodSandboxMetricsResponse>> {
-        Ok(pages(self.metrics().await?, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse { pod_sandbox_metrics }))
+        Ok(pages(self.metrics().await?, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse {
+            pod_sandbox_metrics,
+        }))
     }
 
     async fn runtime_config(&self, _: RuntimeConfigRequest) -> Result<RuntimeConfigResponse> {

@@ -7,10 +7,10 @@ use super::sandboxes::own_network;
 use super::{Container, Engine, Sandbox, info};
 use crate::cgroup::{Pressure, Stats};
 use crate::cri::{
-    ContainerAttributes, ContainerMetrics, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, IoUsage,
-    LinuxPodSandboxStats, MemoryUsage, Metric, MetricDescriptor, MetricType, NetworkInterfaceUsage, NetworkUsage,
-    PodSandboxAttributes, PodSandboxMetrics, PodSandboxStats, ProcessUsage, PsiData, PsiStats, Result, SwapUsage,
-    UInt64Value,
+    ContainerAttributes, ContainerMetrics, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage,
+    IoUsage, LinuxPodSandboxStats, MemoryUsage, Metric, MetricDescriptor, MetricType, NetworkInterfaceUsage,
+    NetworkUsage, PodSandboxAttributes, PodSandboxMetrics, PodSandboxStats, ProcessUsage, PsiData, PsiStats,
+    Result, SwapUsage, UInt64Value,
 };
 
 /// The interface that a pod's network is reached by.
@@ -67,8 +67,10 @@ impl Engine {
         let record = container.record.lock().clone();
         let stats = self.0.cgroups.group(&record.cgroup).map(|group| group.stats()).unwrap_or_default();
         let images = &self.0.options.images;
-        let written = record.holders.first().and_then(|owner| images.written_by(owner).ok()).unwrap_or_default();
-        let swap_left = stats.memory.swap_limit.zip(stats.memory.swap).map(|(limit, used)| limit.saturating_sub(used));
+        let written =
+            record.holders.first().and_then(|owner| images.written_by(owner).ok()).unwrap_or_default();
+        let swap_left =
+            stats.memory.swap_limit.zip(stats.memory.swap).map(|(limit, used)| limit.saturating_sub(used));
         ContainerStats {
             attributes: Some(ContainerAttributes {
                 id: entry.id,
@@ -80,7 +82,9 @@ impl Engine {
             memory: Some(memory(&stats, timestamp)),
             writable_layer: Some(FilesystemUsage {
                 timestamp,
-                fs_id: Some(FilesystemIdentifier { mountpoint: images.root().to_string_lossy().into_owned() }),
+                fs_id: Some(FilesystemIdentifier {
+                    mountpoint: images.root().to_string_lossy().into_owned(),
+                }),
                 used_bytes: value(Some(written.bytes)),
                 inodes_used: value(Some(written.inodes)),
             }),
@@ -143,7 +147,11 @@ impl Engine {
         for sandbox in sandboxes {
             let stats = self.stats_of_sandbox(&sandbox).await?;
             let linux = stats.linux.unwrap_or_default();
-            let pod = Sample { cpu: linux.cpu, memory: linux.memory, labels: vec![sandbox.id.clone(), String::new()] };
+            let pod = Sample {
+                cpu: linux.cpu,
+                memory: linux.memory,
+                labels: vec![sandbox.id.clone(), String::new()],
+            };
             let container_metrics = linux
                 .containers
                 .into_iter()
@@ -172,10 +180,15 @@ const METRICS: &[(&str, &str, MetricType, fn(&Sample) -> Option<UInt64Value>)] =
     ("container_memory_usage_bytes", "Memory in use, page cache included.", MetricType::Gauge, |sample| {
         sample.memory.as_ref()?.usage_bytes
     }),
-    ("container_memory_working_set_bytes", "Memory that is not easily given up.", MetricType::Gauge, |sample| {
-        sample.memory.as_ref()?.working_set_bytes
+    (
+        "container_memory_working_set_bytes",
+        "Memory that is not easily given up.",
+        MetricType::Gauge,
+        |sample| sample.memory.as_ref()?.working_set_bytes,
+    ),
+    ("container_memory_rss", "Anonymous memory.", MetricType::Gauge, |sample| {
+        sample.memory.as_ref()?.rss_bytes
     }),
-    ("container_memory_rss", "Anonymous memory.", MetricType::Gauge, |sample| sample.memory.as_ref()?.rss_bytes),
     ("container_memory_failures_total", "Page faults.", MetricType::Counter, |sample| {
         sample.memory.as_ref()?.page_faults
     }),
@@ -221,7 +234,8 @@ fn interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
         .map(|(name, counters)| (name.trim(), counters))
         .filter(|(name, _)| *name != "lo")
         .filter_map(|(name, counters)| {
-            let numbers: Vec<u64> = counters.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+            let numbers: Vec<u64> =
+                counters.split_whitespace().filter_map(|number| number.parse().ok()).collect();
             let at = |index: usize| value(numbers.get(index).copied());
             (numbers.len() >= 16).then(|| NetworkInterfaceUsage {
                 name: name.to_owned(),
@@ -244,7 +258,10 @@ mod tests {
                     eth0: 100 2 3 0 0 0 0 0 200 4 5 0 0 0 0 0\n";
         let found = interfaces(text);
         assert_eq!(found.len(), 1);
-        assert_eq!((&*found[0].name, found[0].rx_bytes, found[0].rx_errors), ("eth0", value(Some(100)), value(Some(3))));
+        assert_eq!(
+            (&*found[0].name, found[0].rx_bytes, found[0].rx_errors),
+            ("eth0", value(Some(100)), value(Some(3)))
+        );
         assert_eq!((found[0].tx_bytes, found[0].tx_errors), (value(Some(200)), value(Some(5))));
     }
 }

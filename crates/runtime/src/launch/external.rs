@@ -3,8 +3,9 @@
 //! The runtime is called as its specification says: `create`, `start`, `exec`, `delete`. The container's init
 //! is left an orphan by `create`, and the shim, a subreaper, becomes its parent.
 
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -106,7 +107,7 @@ impl External<'_> {
     /// The message of the last error in the runtime's log.
     fn last_error(&self) -> String {
         let mut text = String::new();
-        if let Ok(file) = std::fs::File::open(self.log()) {
+        if let Ok(file) = File::open(self.log()) {
             let _ = file.take(MAX_LOG).read_to_string(&mut text);
         }
         let message = text.lines().rev().find_map(|line| {
@@ -123,29 +124,40 @@ fn read_pid(path: &Path) -> Result<i32> {
 }
 
 /// The socket on which a runtime hands over a terminal, when one is wanted.
-struct Console(Option<(UnixListener, PathBuf)>);
+struct Console(Option<Listening>);
+
+struct Listening {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Socket addresses are short and bundles' paths may be long, so the socket is named by way of this
+    /// descriptor of its directory.
+    directory: File,
+}
+
+const CONSOLE: &str = "console.sock";
 
 impl Console {
     fn listen(wanted: bool, directory: &Path) -> Result<Console> {
         if !wanted {
             return Ok(Console(None));
         }
-        let path = directory.join("console.sock");
+        let path = directory.join(CONSOLE);
         let _ = std::fs::remove_file(&path);
-        // Addresses are short and bundles' paths may be long, so the name is relative to the directory.
-        std::env::set_current_dir(directory).attempt(|| format!("enter {}", directory.display()))?;
-        let listener = UnixListener::bind("console.sock").attempt(|| "bind the console socket")?;
-        Ok(Console(Some((listener, path))))
+        let directory = File::open(directory).attempt(|| format!("open {}", directory.display()))?;
+        let short = super::descriptor_path(directory.as_fd()).join(CONSOLE);
+        let listener = UnixListener::bind(short).attempt(|| "bind the console socket")?;
+        Ok(Console(Some(Listening { listener, path, directory })))
     }
 
     fn announce(&self, command: &mut Command) {
-        if let Some((_, path)) = &self.0 {
-            command.arg("--console-socket").arg(path);
+        if let Some(Listening { directory, .. }) = &self.0 {
+            let (pid, fd) = (std::process::id(), directory.as_raw_fd());
+            command.arg("--console-socket").arg(format!("/proc/{pid}/fd/{fd}/{CONSOLE}"));
         }
     }
 
     fn pass_on(self, report: &Sender) -> Result<()> {
-        let Some((listener, path)) = self.0 else { return Ok(()) };
+        let Some(Listening { listener, path, .. }) = self.0 else { return Ok(()) };
         let (stream, _) = listener.accept().attempt(|| "accept the terminal")?;
         let _ = std::fs::remove_file(path);
         let terminal = super::report::receive_fd(&OwnedFd::from(stream))

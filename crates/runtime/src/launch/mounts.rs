@@ -375,7 +375,8 @@ pub fn mount_root(
         RootSource::Overlay { lower, upper, work } => {
             // The writable layer's own directory is the container's `/`.
             let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-            rustix::fs::chown(upper, Some(uid), Some(gid)).attempt(|| format!("chown {}", upper.display()))?;
+            rustix::fs::chown(upper, Some(uid), Some(gid))
+                .attempt(|| format!("chown {}", upper.display()))?;
             mapped_overlay(lower, upper, work, target, userns)
         }
     }
@@ -597,7 +598,8 @@ pub fn enter() -> Result<()> {
 /// belongs to a less privileged user namespace the old mounts are locked together; only a new one can become
 /// the root.
 pub fn unlock() -> Result<()> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let copy = open_tree(rustix::fs::CWD, ".", flags).attempt(|| "clone the root filesystem")?;
     place_at(&copy, Path::new("."))?;
     rustix::process::fchdir(&copy).attempt(|| "enter the root filesystem")

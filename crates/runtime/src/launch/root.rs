@@ -168,9 +168,13 @@ fn create(at: &OwnedFd, name: &OsString, file: bool, owner: Option<(u32, u32)>) 
     };
     match (created, owner) {
         (Err(Errno::EXIST), _) => Ok(()),
-        (Ok(()), Some((uid, gid))) => {
-            chownat(at, &**name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
-        }
+        (Ok(()), Some((uid, gid))) => chownat(
+            at,
+            &**name,
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ),
         (created, _) => created,
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn devices(config: &ContainerConfig, privileged: bool) -> Result<(Vec
         return Ok((devices, vec![rule(true, "a", None, None, "rwm")]));
     }
     let mut rules = vec![rule(false, "a", None, None, "rwm")];
-    rules.extend(DEFAULT_RULES.iter().map(|&(kind, major, minor, access)| rule(true, kind, major, minor, access)));
+    rules.extend(
+        DEFAULT_RULES.iter().map(|&(kind, major, minor, access)| rule(true, kind, major, minor, access)),
+    );
     let (devices, more) = expand(&config.devices)?;
     rules.extend(more);
     Ok((devices, rules))
@@ -60,7 +62,10 @@ fn expand(wanted: &[cri::Device]) -> Result<(Vec<Device>, Vec<DeviceRule>)> {
             found.extend(node(&host, Path::new(&device.container_path)));
         }
         if found.is_empty() {
-            return Err(Error::invalid(format!("error gathering device information: {:?} is not a device", device.host_path)));
+            return Err(Error::invalid(format!(
+                "error gathering device information: {:?} is not a device",
+                device.host_path
+            )));
         }
         rules.extend(found.iter().map(|found| DeviceRule {
             allow: true,

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 use crate::bundle::{self, Config, Linux, Namespace, RootPath};
 use crate::cgroup::Kind;
 use crate::cri::{
-    ContainerConfig, Error, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig, Result,
+    ContainerConfig, Error, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    Result,
 };
 use crate::users::Resolved;
 
@@ -64,7 +65,10 @@ pub fn container(inputs: &Inputs<'_>) -> Result<Config> {
     let wanted = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let options = security.namespace_options.clone().unwrap_or_default();
     if let Some(device) = inputs.config.cdi_devices.first() {
-        return Err(Error::unimplemented(format!("CDI device {:?}: CDI is not offered by this runtime", device.name)));
+        return Err(Error::unimplemented(format!(
+            "CDI device {:?}: CDI is not offered by this runtime",
+            device.name
+        )));
     }
     security::check_selinux(security.selinux_options.as_ref())?;
     let capabilities = security::capabilities(security)?;
@@ -100,7 +104,8 @@ fn namespaces(inputs: &Inputs<'_>, options: &NamespaceOption, privileged: bool) 
     let new = |kind: &str| Namespace { r#type: kind.to_owned(), path: String::new() };
     let join = |kind: &str| -> Result<Namespace> {
         let path = inputs.pod.get(kind).cloned();
-        let path = path.ok_or_else(|| Error::invalid(format!("the sandbox has no {kind} namespace of its own")))?;
+        let path =
+            path.ok_or_else(|| Error::invalid(format!("the sandbox has no {kind} namespace of its own")))?;
         Ok(Namespace { r#type: kind.to_owned(), path })
     };
     let mut list = vec![new("mount")];
@@ -119,7 +124,10 @@ fn namespaces(inputs: &Inputs<'_>, options: &NamespaceOption, privileged: bool) 
         NamespaceMode::Node => {}
         NamespaceMode::Target => {
             let target = inputs.target.ok_or_else(|| {
-                Error::precondition(format!("invalid target container: {:?} is not running", options.target_id))
+                Error::precondition(format!(
+                    "invalid target container: {:?} is not running",
+                    options.target_id
+                ))
             })?;
             list.push(Namespace { r#type: "pid".to_owned(), path: format!("/proc/{target}/ns/pid") });
         }

@@ -69,7 +69,11 @@ fn standard(
         (_, NamespaceMode::Node) => list.push(bind(Path::new("/dev/shm"), "/dev/shm", &["rbind", "rw"])),
         (Some(shm), _) => list.push(bind(shm, "/dev/shm", &["rbind", "rw"])),
         (None, _) => {
-            list.push(filesystem("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
+            list.push(filesystem(
+                "/dev/shm",
+                "tmpfs",
+                &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+            ));
         }
     }
     list
@@ -95,20 +99,29 @@ fn wanted(mount: &cri::Mount, image: Option<&ImageMount>) -> Result<Mount> {
     }
     let source = source(&mount.host_path)?;
     options.push("rbind".to_owned());
-    options.push(match mount.propagation() {
-        MountPropagation::Private => "rprivate",
-        MountPropagation::HostToContainer => "rslave",
-        MountPropagation::Bidirectional => "rshared",
-    }.to_owned());
+    options.push(
+        match mount.propagation() {
+            MountPropagation::Private => "rprivate",
+            MountPropagation::HostToContainer => "rslave",
+            MountPropagation::Bidirectional => "rshared",
+        }
+        .to_owned(),
+    );
     check_propagation(mount, &source)?;
-    options.push(match (mount.recursive_read_only, mount.readonly) {
-        (true, _) => "rro",
-        (_, true) => "ro",
-        _ => "rw",
-    }.to_owned());
+    options.push(
+        match (mount.recursive_read_only, mount.readonly) {
+            (true, _) => "rro",
+            (_, true) => "ro",
+            _ => "rw",
+        }
+        .to_owned(),
+    );
     let (uid_mappings, gid_mappings) = (maps(&mount.uid_mappings), maps(&mount.gid_mappings));
     if uid_mappings.is_empty() != gid_mappings.is_empty() {
-        return Err(Error::invalid(format!("mount {:?}: uid and gid mappings go together", mount.container_path)));
+        return Err(Error::invalid(format!(
+            "mount {:?}: uid and gid mappings go together",
+            mount.container_path
+        )));
     }
     Ok(Mount {
         destination: mount.container_path.clone(),
@@ -176,7 +189,10 @@ fn check_propagation(mount: &cri::Mount, source: &Path) -> Result<()> {
         .filter(|(point, _)| source.starts_with(point))
         .max_by_key(|(point, _)| point.components().count());
     let shared = fields.is_some_and(|(_, line)| {
-        line.split(' ').skip(6).take_while(|field| *field != "-").any(|field| needed.iter().any(|n| field.starts_with(n)))
+        line.split(' ')
+            .skip(6)
+            .take_while(|field| *field != "-")
+            .any(|field| needed.iter().any(|n| field.starts_with(n)))
     });
     if shared {
         return Ok(());
@@ -245,7 +261,10 @@ mod tests {
                 "private propagation",
             ),
             (
-                cri::Mount { uid_mappings: vec![IdMapping { host_id: 1, container_id: 0, length: 1 }], ..base.clone() },
+                cri::Mount {
+                    uid_mappings: vec![IdMapping { host_id: 1, container_id: 0, length: 1 }],
+                    ..base.clone()
+                },
                 "go together",
             ),
         ] {

@@ -3,7 +3,8 @@
 use super::{Inputs, security};
 use crate::bundle::{Capabilities, Process, User};
 use crate::cri::{
-    ContainerConfig, Error, LinuxContainerResources, LinuxContainerSecurityContext, Result, SupplementalGroupsPolicy,
+    ContainerConfig, Error, LinuxContainerResources, LinuxContainerSecurityContext, Result,
+    SupplementalGroupsPolicy,
 };
 use crate::users::{self, Resolved};
 
@@ -64,7 +65,11 @@ fn environment(inputs: &Inputs<'_>) -> Vec<String> {
     if !hostname.is_empty() {
         words.push(format!("HOSTNAME={hostname}"));
     }
-    let own = inputs.config.envs.iter().map(|pair| format!("{}={}", pair.key, String::from_utf8_lossy(&pair.value)));
+    let own = inputs
+        .config
+        .envs
+        .iter()
+        .map(|pair| format!("{}={}", pair.key, String::from_utf8_lossy(&pair.value)));
     for word in inputs.image.env.iter().cloned().chain(own) {
         let key = word.split_once('=').map_or(&*word, |(key, _)| key).to_owned();
         match words.iter_mut().find(|known| known.split_once('=').map_or(&***known, |(key, _)| key) == key) {
@@ -104,7 +109,8 @@ pub fn resolve_user(
         resolved.groups.clear();
     }
     for &gid in &security.supplemental_groups {
-        let gid = u32::try_from(gid).map_err(|_| Error::invalid(format!("invalid supplemental group {gid}")))?;
+        let gid =
+            u32::try_from(gid).map_err(|_| Error::invalid(format!("invalid supplemental group {gid}")))?;
         resolved.groups.push(gid);
     }
     // As upstream, the primary group is among the supplementary ones, so that dropping it is no way in.
@@ -129,8 +135,13 @@ mod tests {
             (&["/ep"], &["c"], &["x"], &["a"], Some(&["x", "a"])),
             (&[], &[], &[], &[], None),
         ] {
-            let config = ContainerConfig { command: list(command_words), args: list(args), ..Default::default() };
-            let image = oci::manifest::RunConfig { entrypoint: list(entrypoint), cmd: list(cmd), ..Default::default() };
+            let config =
+                ContainerConfig { command: list(command_words), args: list(args), ..Default::default() };
+            let image = oci::manifest::RunConfig {
+                entrypoint: list(entrypoint),
+                cmd: list(cmd),
+                ..Default::default()
+            };
             assert_eq!(command(&config, &image).ok(), expected.map(list));
         }
     }
@@ -156,7 +167,10 @@ mod tests {
             run_as_group: Some(Int64Value { value: 1 }),
             ..Default::default()
         };
-        assert_eq!(user_request(&group_only, "").unwrap_err().message, "user group is specified without user");
+        assert_eq!(
+            user_request(&group_only, "").unwrap_err().message,
+            "user group is specified without user"
+        );
         assert_eq!(user_request(&Default::default(), "web:www").unwrap(), "web:www");
     }
 }

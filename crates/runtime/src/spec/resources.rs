@@ -11,7 +11,9 @@ pub fn resources(wanted: &LinuxContainerResources, kind: Kind) -> Result<Resourc
     if kind == Kind::V1
         && let Some(key) = wanted.unified.keys().next()
     {
-        return Err(Error::invalid(format!("unified resource {key:?} needs cgroup v2, and this machine has v1")));
+        return Err(Error::invalid(format!(
+            "unified resource {key:?} needs cgroup v2, and this machine has v1"
+        )));
     }
     let set = |value: i64| (value != 0).then_some(value);
     let positive = |value: i64| u64::try_from(value).ok().filter(|&value| value != 0);
@@ -41,7 +43,10 @@ pub fn resources(wanted: &LinuxContainerResources, kind: Kind) -> Result<Resourc
 }
 
 /// What `current` becomes when `change` is applied: what the change leaves out stays.
-pub fn update(current: &LinuxContainerResources, change: &LinuxContainerResources) -> LinuxContainerResources {
+pub fn update(
+    current: &LinuxContainerResources,
+    change: &LinuxContainerResources,
+) -> LinuxContainerResources {
     fn number(new: i64, old: i64) -> i64 {
         if new != 0 { new } else { old }
     }
@@ -64,6 +69,9 @@ pub fn update(current: &LinuxContainerResources, change: &LinuxContainerResource
             change.hugepage_limits.clone()
         },
         unified,
-        memory_swap_limit_in_bytes: number(change.memory_swap_limit_in_bytes, current.memory_swap_limit_in_bytes),
+        memory_swap_limit_in_bytes: number(
+            change.memory_swap_limit_in_bytes,
+            current.memory_swap_limit_in_bytes,
+        ),
     }
 }

@@ -125,7 +125,9 @@ pub(super) fn profile(capabilities: &[String]) -> Seccomp {
     Seccomp {
         default_action: Action::Errno,
         default_errno_ret: Some(libc::EPERM as u32),
-        architectures: vec![if cfg!(target_arch = "x86_64") { "SCMP_ARCH_X86_64" } else { "SCMP_ARCH_AARCH64" }.to_owned()],
+        architectures: vec![
+            if cfg!(target_arch = "x86_64") { "SCMP_ARCH_X86_64" } else { "SCMP_ARCH_AARCH64" }.to_owned(),
+        ],
         syscalls,
         ..Seccomp::default()
     }

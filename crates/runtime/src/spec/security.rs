@@ -107,8 +107,9 @@ pub(super) fn seccomp(
         ProfileType::Unconfined => Ok(None),
         ProfileType::RuntimeDefault => Ok(Some(seccomp_default::profile(&capabilities.bounding))),
         ProfileType::Localhost => {
-            let profile = load(&directory.join(reference))
-                .map_err(|error| Error::unknown(format!("cannot load seccomp profile {reference:?}: {error}")))?;
+            let profile = load(&directory.join(reference)).map_err(|error| {
+                Error::unknown(format!("cannot load seccomp profile {reference:?}: {error}"))
+            })?;
             // What cannot be compiled is refused now, with the container's name, rather than at its start.
             crate::launch::seccomp::compile(&profile).map_err(|failure| Error::invalid(failure.0))?;
             Ok(Some(profile))
@@ -129,7 +130,8 @@ fn load(path: &Path) -> std::result::Result<Seccomp, String> {
 
 /// The AppArmor profile to take on; empty for none.
 pub(super) fn apparmor(security: &LinuxContainerSecurityContext) -> Result<String> {
-    let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
+    let enabled =
+        std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
     apparmor_profile(security, enabled)
 }
 
@@ -149,9 +151,10 @@ fn apparmor_profile(security: &LinuxContainerSecurityContext, enabled: bool) -> 
         (ProfileType::RuntimeDefault, true) => Err(Error::unimplemented(
             "apparmor: no RuntimeDefault profile is offered by this runtime; load one and use Localhost",
         )),
-        (ProfileType::Localhost, false) => {
-            Err(Error::invalid(format!("apparmor is not supported by the host: profile {:?}", profile.localhost_ref)))
-        }
+        (ProfileType::Localhost, false) => Err(Error::invalid(format!(
+            "apparmor is not supported by the host: profile {:?}",
+            profile.localhost_ref
+        ))),
         (ProfileType::Localhost, true) => Ok(profile.localhost_ref),
     }
 }

@@ -26,7 +26,8 @@ fn serve() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async move {
         let images = oci::Store::open(world.dir.join("images"), oci::Options::default()).unwrap();
-        let streaming = runtime::cri::streaming::Server::bind("127.0.0.1:0".parse().unwrap(), Default::default());
+        let streaming =
+            runtime::cri::streaming::Server::bind("127.0.0.1:0".parse().unwrap(), Default::default());
         let streaming = streaming.await.unwrap();
         let engine = Engine::open(options(&world, images, Arc::new(Loopback))).await.unwrap();
         let engine: Arc<dyn Cri> = Arc::new(engine.with_streaming(streaming.clone()));
@@ -87,9 +88,15 @@ world_test!(a_killed_daemon_loses_no_exit_code, |world| async move {
     let long = node.run(&pod, "long", &["sleep", "1000"], same).await.unwrap();
     let gate = node.world.dir.join("gate");
     std::fs::create_dir(&gate).unwrap();
-    let mut config = node.container_config("short", &["sh", "-c", "while ! test -e /gate/open; do sleep 0.01; done; exit 23"]);
-    config.mounts = vec![Mount { container_path: "/gate".into(), host_path: gate.to_str().unwrap().into(), ..Mount::default() }];
-    let request = CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: None };
+    let mut config = node
+        .container_config("short", &["sh", "-c", "while ! test -e /gate/open; do sleep 0.01; done; exit 23"]);
+    config.mounts = vec![Mount {
+        container_path: "/gate".into(),
+        host_path: gate.to_str().unwrap().into(),
+        ..Mount::default()
+    }];
+    let request =
+        CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: None };
     let short = node.engine.create_container(request).await.unwrap().container_id;
     node.start(&short).await.unwrap();
     let before = node.status(&long).await;
@@ -105,7 +112,11 @@ world_test!(a_killed_daemon_loses_no_exit_code, |world| async move {
     assert_eq!(node.ended(&short).await.exit_code, 23);
     assert_eq!(node.status(&long).await, before, "the other container was not touched");
     assert_eq!(node.exec(&long, &["echo", "alive"], 0).await.unwrap().1, "alive\n");
-    assert_eq!(node.create(&pod, "long", &["true"], same).await.unwrap_err().code, Code::Unknown, "names are known");
+    assert_eq!(
+        node.create(&pod, "long", &["true"], same).await.unwrap_err().code,
+        Code::Unknown,
+        "names are known"
+    );
     node.stop(&long, 0).await;
     assert_eq!(node.status(&long).await.exit_code, 137);
     node.clear().await;
@@ -117,7 +128,8 @@ world_test!(a_killed_shim_takes_its_containers_along, |world| async move {
     let pod = node.sandbox("web", same).await.unwrap();
     let id = node.run(&pod, "a", &["sleep", "1000"], same).await.unwrap();
     let shim = |pod: &str| {
-        let text = std::fs::read_to_string(node.world.dir.join(format!("runtime/pods/{pod}/shim.pid"))).unwrap();
+        let text =
+            std::fs::read_to_string(node.world.dir.join(format!("runtime/pods/{pod}/shim.pid"))).unwrap();
         text.split(' ').next().unwrap().parse::<i32>().unwrap()
     };
     let kill = |pid: i32| {
@@ -127,9 +139,14 @@ world_test!(a_killed_shim_takes_its_containers_along, |world| async move {
     kill(shim(&pod));
     let status = node.ended(&id).await;
     assert_eq!((status.exit_code, &*status.reason), (137, "Error"));
-    let request = PodSandboxStatusRequest { pod_sandbox_id: pod.clone(), verbose: false };
-    let state = node.engine.pod_sandbox_status(request).await.unwrap().status.unwrap().state();
-    assert_eq!(state, PodSandboxState::NotReady);
+    loop {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.clone(), verbose: false };
+        let status = node.engine.pod_sandbox_status(request).await.unwrap().status.unwrap();
+        if status.state() == PodSandboxState::NotReady {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 
     // The same while no daemon looks.
     let pod = node.sandbox("other", same).await.unwrap();
@@ -172,7 +189,10 @@ world_test!(random_kills_lose_and_leak_nothing, |world| async move {
                 let filter = ContainerFilter { pod_sandbox_id: pod, ..Default::default() };
                 let list = ListContainersRequest { filter: Some(filter) };
                 for container in node.engine.list_containers(list).await.unwrap().containers {
-                    assert_eq!(Some(node.ended(&container.id).await.exit_code), expected.remove(&container.id));
+                    assert_eq!(
+                        Some(node.ended(&container.id).await.exit_code),
+                        expected.remove(&container.id)
+                    );
                 }
                 node.engine.remove_pod_sandbox(request).await.unwrap();
             }
@@ -215,7 +235,9 @@ world_test!(every_call_works_over_the_socket, |world| async move {
     let driver = cri.runtime_config(RuntimeConfigRequest {}).await.unwrap().linux.unwrap().cgroup_driver();
     assert_eq!(driver, CgroupDriver::Cgroupfs);
     let update = UpdateRuntimeConfigRequest {
-        runtime_config: Some(RuntimeConfig { network_config: Some(NetworkConfig { pod_cidr: "10.1.0.0/16".into() }) }),
+        runtime_config: Some(RuntimeConfig {
+            network_config: Some(NetworkConfig { pod_cidr: "10.1.0.0/16".into() }),
+        }),
     };
     cri.update_runtime_config(update).await.unwrap();
     let mut events = cri.get_container_events(GetEventsRequest {}).await.unwrap();
@@ -229,7 +251,13 @@ world_test!(every_call_works_over_the_socket, |world| async move {
     assert!(cri.image_status(found).await.unwrap().image.is_some());
     let absent = ImageStatusRequest { image: image("registry.test/none:1"), verbose: false };
     assert!(cri.image_status(absent).await.unwrap().image.is_none());
-    assert!(cri.image_fs_info(ImageFsInfoRequest {}).await.unwrap().image_filesystems[0].used_bytes.unwrap().value > 0);
+    assert!(
+        cri.image_fs_info(ImageFsInfoRequest {}).await.unwrap().image_filesystems[0]
+            .used_bytes
+            .unwrap()
+            .value
+            > 0
+    );
     let pull = PullImageRequest { image: image("localhost:1/none:1"), ..PullImageRequest::default() };
     assert!(cri.pull_image(pull).await.is_err());
     let invalid = PullImageRequest { image: image("NOT VALID"), ..PullImageRequest::default() };
@@ -241,9 +269,17 @@ world_test!(every_call_works_over_the_socket, |world| async move {
     assert!(twice.message.contains("is reserved for"), "{twice}");
     let config = node.sandbox_config("x");
     let request = RunPodSandboxRequest { config: Some(config), runtime_handler: "nope".into() };
-    assert!(cri.run_pod_sandbox(request).await.unwrap_err().message.contains("no runtime for \"nope\" is configured"));
+    assert!(
+        cri.run_pod_sandbox(request)
+            .await
+            .unwrap_err()
+            .message
+            .contains("no runtime for \"nope\" is configured")
+    );
     assert!(cri.run_pod_sandbox(RunPodSandboxRequest::default()).await.is_err());
-    let list = ListPodSandboxRequest { filter: Some(PodSandboxFilter { id: pod[..8].to_owned(), ..Default::default() }) };
+    let list = ListPodSandboxRequest {
+        filter: Some(PodSandboxFilter { id: pod[..8].to_owned(), ..Default::default() }),
+    };
     assert_eq!(cri.list_pod_sandbox(list).await.unwrap().items.len(), 1);
     let pages: Vec<_> = cri.stream_pod_sandboxes(Default::default()).await.unwrap().collect().await;
     assert_eq!(pages[0].as_ref().unwrap().pod_sandboxes.len(), 1);
@@ -254,7 +290,8 @@ world_test!(every_call_works_over_the_socket, |world| async move {
 
     // Containers.
     let id = node.run(&pod, "a", &["sh", "-c", "echo hi; exec sleep 1000"], same).await.unwrap();
-    let missing = node.create(&pod, "m", &["true"], |config| config.image.as_mut().unwrap().image = "none:1".into());
+    let missing =
+        node.create(&pod, "m", &["true"], |config| config.image.as_mut().unwrap().image = "none:1".into());
     assert_eq!(missing.await.unwrap_err().code, Code::NotFound);
     let user = node.create(&pod, "u", &["true"], |config| security(config).run_as_username = "nobody".into());
     assert!(user.await.unwrap_err().message.contains("unable to find user nobody"));
@@ -266,7 +303,13 @@ world_test!(every_call_works_over_the_socket, |world| async move {
     assert!(cri.container_status(request).await.unwrap().info["info"].contains("runtimeSpec"));
     cri.reopen_container_log(ReopenContainerLogRequest { container_id: id.clone() }).await.unwrap();
     assert_eq!(node.exec(&id, &["echo", "x"], 5).await.unwrap().1, "x\n");
-    let exec = ExecRequest { container_id: id.clone(), cmd: vec!["cat".into()], stdin: true, stdout: true, ..Default::default() };
+    let exec = ExecRequest {
+        container_id: id.clone(),
+        cmd: vec!["cat".into()],
+        stdin: true,
+        stdout: true,
+        ..Default::default()
+    };
     assert!(cri.exec(exec).await.unwrap().url.starts_with("http://127.0.0.1:"));
     let attach = AttachRequest { container_id: id.clone(), stdout: true, ..Default::default() };
     assert!(cri.attach(attach).await.unwrap().url.contains("/attach/"));
@@ -364,7 +407,9 @@ world_test!(streams_work_through_urls, |world| async move {
     let request = |url: &str, upgrade: &str| {
         let path = url.split_once("127.0.0.1").unwrap().1.split_once('/').unwrap().1.to_owned();
         let address = url.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
-        let text = format!("GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
+        let text = format!(
+            "GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
         async move {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
             stream.write_all(text.as_bytes()).await.unwrap();

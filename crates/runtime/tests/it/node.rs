@@ -66,8 +66,7 @@ pub fn archive(world: &World) -> Vec<u8> {
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     })
     .to_string();
-    let manifest =
-        serde_json::json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["base.tar", "upper.tar"] }]);
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["base.tar", "upper.tar"] }]);
     let mut archive = tar::Builder::new(Vec::new());
     for (name, content) in [
         ("config.json", config.as_bytes()),
@@ -256,7 +255,8 @@ impl Node {
             let left = runtime::cgroup::children(&cgroups, &self.world.cgroup(name));
             assert!(left.is_empty(), "cgroups are left: {left:?}");
             let group = cgroups.group(&self.world.cgroup(name)).unwrap();
-            crate::world::eventually("the cgroup to be empty", || group.remove().unwrap().then_some(())).await;
+            crate::world::eventually("the cgroup to be empty", || group.remove().unwrap().then_some(()))
+                .await;
         }
     }
 }

@@ -76,6 +76,14 @@ fn enter(name: &str, dir: &Path) -> Command {
             {
                 return Err(std::io::Error::last_os_error());
             }
+            let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
+            let mut request: libc::ifreq = std::mem::zeroed();
+            (request.ifr_name[0], request.ifr_name[1]) = (b'l' as libc::c_char, b'o' as libc::c_char);
+            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+            if libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &raw mut request) == -1 {
+                return Err(std::io::Error::last_os_error());
+            }
+            libc::close(socket);
             Ok(())
         });
     }

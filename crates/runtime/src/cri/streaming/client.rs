@@ -87,8 +87,8 @@ pub async fn open_session(url: &str, stdin: bool, stderr: bool) -> Result<Sessio
 
 /// The exit code in a status of the error channel.
 fn exit_of(status: &[u8]) -> Result<i32> {
-    let status: serde_json::Value =
-        serde_json::from_slice(status).map_err(|error| Error::unknown(format!("invalid exit status: {error}")))?;
+    let status: serde_json::Value = serde_json::from_slice(status)
+        .map_err(|error| Error::unknown(format!("invalid exit status: {error}")))?;
     if status["status"] == "Success" {
         return Ok(0);
     }
@@ -109,7 +109,9 @@ pub async fn open_port(url: &str, port: u16) -> Result<Forward> {
         let outward = async {
             let mut chunk = vec![0; CHUNK];
             while let Ok(count) = outgoing.read(&mut chunk).await {
-                if count == 0 || sink.send(Message::Binary([&[0], &chunk[..count]].concat().into())).await.is_err() {
+                if count == 0
+                    || sink.send(Message::Binary([&[0], &chunk[..count]].concat().into())).await.is_err()
+                {
                     break;
                 }
             }
@@ -148,7 +150,9 @@ async fn open(url: &str, protocols: &str) -> Result<(WebSocketStream<TcpStream>,
     let failed = |what: &str| Error::unknown(format!("stream {url}: {what}"));
     let uri: Uri = url.parse().map_err(|_| failed("invalid URL"))?;
     if uri.scheme_str() != Some("http") {
-        return Err(Error::unimplemented(format!("stream {url}: only http is offered, on the loopback interface")));
+        return Err(Error::unimplemented(format!(
+            "stream {url}: only http is offered, on the loopback interface"
+        )));
     }
     let authority = uri.authority().ok_or_else(|| failed("invalid URL"))?.clone();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -166,7 +170,8 @@ async fn open(url: &str, protocols: &str) -> Result<(WebSocketStream<TcpStream>,
     let stream = TcpStream::connect(address).await.map_err(|error| failed(&error.to_string()))?;
     let (socket, response) =
         tokio_tungstenite::client_async(request, stream).await.map_err(|error| failed(&error.to_string()))?;
-    let protocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+    let protocol =
+        response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     Ok((socket, protocol.unwrap_or_default().to_owned()))
 }
 
@@ -181,7 +186,10 @@ mod tests {
             (r#"{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"7"}]}}"#, Ok(7)),
             (r#"{"status":"Failure","message":"gone"}"#, Err("gone")),
         ] {
-            assert_eq!(exit_of(status.as_bytes()).map_err(|error| error.message), expected.map_err(str::to_owned));
+            assert_eq!(
+                exit_of(status.as_bytes()).map_err(|error| error.message),
+                expected.map_err(str::to_owned)
+            );
         }
         assert!(exit_of(b"junk").is_err());
     }

@@ -145,9 +145,13 @@ impl Server {
             *response.status_mut() = status;
             response
         };
-        let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let upgrade =
+            request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok()).unwrap_or("");
         if upgrade.to_ascii_lowercase().starts_with("spdy/") {
-            return refuse(StatusCode::NOT_IMPLEMENTED, "this runtime streams over WebSockets; SPDY is not offered");
+            return refuse(
+                StatusCode::NOT_IMPLEMENTED,
+                "this runtime streams over WebSockets; SPDY is not offered",
+            );
         }
         let response = match create_response_with_body(&request, || Full::new(Bytes::new())) {
             Ok(response) => response,
@@ -158,11 +162,15 @@ impl Server {
         let found = self.0.waiting.lock().remove(&token).filter(|(deadline, _)| *deadline > now);
         let Some((_, wanted)) = found else { return refuse(StatusCode::NOT_FOUND, "no such stream") };
         let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
-        let offered: Vec<&str> = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|l| l.split(',')).collect();
-        let known: &[&str] = if matches!(wanted, Wanted::Forward(_)) { &[PORT_FORWARD] } else { REMOTE_COMMAND };
+        let offered: Vec<&str> =
+            offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|l| l.split(',')).collect();
+        let known: &[&str] =
+            if matches!(wanted, Wanted::Forward(_)) { &[PORT_FORWARD] } else { REMOTE_COMMAND };
         let chosen = known.iter().find(|protocol| offered.iter().any(|other| other.trim() == **protocol));
         let Some(chosen) = chosen else {
-            let why = format!("unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}");
+            let why = format!(
+                "unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}"
+            );
             return refuse(StatusCode::FORBIDDEN, &why);
         };
         let mut response = response;
@@ -206,7 +214,9 @@ async fn command(socket: Socket, session: Result<Session>) {
     let mut session = match session {
         Ok(session) => session,
         Err(error) => {
-            let _ = sink.send(message(channel::ERROR, failure("InternalError", &error.message, None).as_bytes())).await;
+            let _ = sink
+                .send(message(channel::ERROR, failure("InternalError", &error.message, None).as_bytes()))
+                .await;
             let _ = sink.close().await;
             return;
         }
@@ -242,13 +252,18 @@ fn failure(reason: &str, text: &str, code: Option<i32>) -> String {
         "metadata": {}, "status": "Failure", "reason": reason, "message": text,
     });
     if let Some(code) = code {
-        status["details"] = serde_json::json!({ "causes": [{ "reason": "ExitCode", "message": code.to_string() }] });
+        status["details"] =
+            serde_json::json!({ "causes": [{ "reason": "ExitCode", "message": code.to_string() }] });
     }
     status.to_string()
 }
 
 /// Sends both outputs to their ends; `false` when the client is gone.
-async fn copy_out(sink: &mut SplitSink<Socket, Message>, stdout: Option<Reader>, stderr: Option<Reader>) -> bool {
+async fn copy_out(
+    sink: &mut SplitSink<Socket, Message>,
+    stdout: Option<Reader>,
+    stderr: Option<Reader>,
+) -> bool {
     let (mut stdout, mut stderr) = (stdout, stderr);
     let (mut out, mut err) = (vec![0; CHUNK], vec![0; CHUNK]);
     while stdout.is_some() || stderr.is_some() {
