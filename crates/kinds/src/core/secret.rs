@@ -78,6 +78,13 @@ impl Strategy for Secret {
         self.validate(new, cx, errs);
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>, _cx: &Context<'_>) -> Vec<String> {
+        match new.text("type") {
+            "kubernetes.io/tls" => key_pair_fault(new.at("data")).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn cells(&self, obj: &Value, now: Wall) -> Vec<Value> {
         vec![
             column::name(obj),
@@ -134,4 +141,57 @@ fn json_object(entry: &Node<'_>, errs: &mut ErrorList) {
     if let Err(complaint) = crate::go_json::object(&bytes) {
         errs.push(entry.invalid_as("<secret contents redacted>", complaint));
     }
+}
+
+/// Why a certificate and a key cannot belong together, as far as their PEM armour tells.
+fn key_pair_fault(data: &Value) -> Option<String> {
+    let blocks = |key: &str| pem_types(&crate::base64::decode(data.text(key)).unwrap_or_default());
+    let listed = |types: &[String]| format!("[{}]", types.join(" "));
+    let certificates = blocks("tls.crt");
+    if !certificates.iter().any(|ty| ty == "CERTIFICATE") {
+        return Some(match &certificates[..] {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [only] if only.ends_with("PRIVATE KEY") => {
+                "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM \
+                 inputs may have been switched"
+                    .to_owned()
+            }
+            types => format!(
+                "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of \
+                 the following types: {}",
+                listed(types)
+            ),
+        });
+    }
+    let keys = blocks("tls.key");
+    if keys.iter().any(|ty| ty == "PRIVATE KEY" || ty.ends_with(" PRIVATE KEY")) {
+        return None;
+    }
+    Some(match &keys[..] {
+        [] => "tls: failed to find any PEM data in key input".to_owned(),
+        [only] if only == "CERTIFICATE" => {
+            "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+        }
+        types => format!(
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks \
+             of the following types: {}",
+            listed(types)
+        ),
+    })
+}
+
+/// The types of all complete PEM blocks.
+fn pem_types(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut types = Vec::new();
+    let mut rest = &*text;
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let Some((ty, body)) = begun.split_once("-----") else { break };
+        rest = body;
+        if let Some((_, after)) = body.split_once(&format!("-----END {ty}-----")) {
+            types.push(ty.to_owned());
+            rest = after;
+        }
+    }
+    types
 }

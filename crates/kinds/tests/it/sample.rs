@@ -123,6 +123,11 @@ fn prune(tree: &mut Value) {
             if let Some(Value::Object(status)) = entries.get_mut("status") {
                 status.retain(|_, value| value != 0 && value != false);
             }
+            for key in ["nodeInfo", "kubeletEndpoint"] {
+                if let Some(Value::Object(info)) = entries.get_mut(key) {
+                    info.retain(|_, value| value != 0 && value != "");
+                }
+            }
             entries.retain(|key, value| {
                 // Written though they are empty.
                 if matches!(key.as_str(), "reportingComponent" | "reportingInstance") && value == "" {
