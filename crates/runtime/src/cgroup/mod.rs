@@ -167,12 +167,11 @@ impl Cgroup {
 
     /// Kills everything in the group and below it. The dying may take a moment.
     pub fn kill(&self) {
-        if self.kind() == Kind::V2 {
-            if let Some(directory) = self.directory("")
-                && std::fs::write(directory.join("cgroup.kill"), "1").is_ok()
-            {
-                return;
-            }
+        if self.kind() == Kind::V2
+            && let Some(directory) = self.directory("")
+            && std::fs::write(directory.join("cgroup.kill"), "1").is_ok()
+        {
+            return;
         }
         let mut killed = BTreeSet::new();
         for _ in 0..MAX_KILL_ROUNDS {

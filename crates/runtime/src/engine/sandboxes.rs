@@ -205,10 +205,8 @@ impl Engine {
             let bye = shim.call(Operation::Shutdown(Nothing {}));
             let _ = tokio::time::timeout(SHUTDOWN, bye).await;
         }
-        if let Some(pid) = crate::shims::alive(&sandbox.directory) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+        if let Some(pid) = crate::shims::alive(&sandbox.directory).and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         for container in self.containers_of(&sandbox.id) {
             self.bury(sandbox, &container);

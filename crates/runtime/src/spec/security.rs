@@ -39,8 +39,8 @@ pub(super) fn capabilities(security: &LinuxContainerSecurityContext) -> Result<C
         list.iter().filter(|name| !is_all(name)).map(|name| full_name(name)).collect()
     };
     let mut set: Vec<String> = match () {
-        () if wanted.drop_capabilities.iter().any(is_all) => Vec::new(),
-        () if wanted.add_capabilities.iter().any(is_all) => all(),
+        () if wanted.drop_capabilities.iter().any(|name| is_all(name)) => Vec::new(),
+        () if wanted.add_capabilities.iter().any(|name| is_all(name)) => all(),
         () => DEFAULT.iter().map(|&name| name.to_owned()).collect(),
     };
     for name in names(&wanted.add_capabilities)? {
@@ -70,7 +70,7 @@ fn sets(set: Vec<String>, ambient: Vec<String>) -> Capabilities {
     }
 }
 
-fn is_all(name: &String) -> bool {
+fn is_all(name: &str) -> bool {
     name.eq_ignore_ascii_case("ALL")
 }
 

@@ -82,6 +82,16 @@ async fn daemon(world: World) -> (Daemon, Node) {
     (daemon, Node::over(world, client))
 }
 
+fn shim_of(node: &Node, pod: &str) -> i32 {
+    let path = node.world.dir.join(format!("runtime/pods/{pod}/shim.pid"));
+    std::fs::read_to_string(path).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 world_test!(a_killed_daemon_loses_no_exit_code, |world| async move {
     let (daemon, mut node) = daemon(world).await;
     let pod = node.sandbox("web", same).await.unwrap();
@@ -127,16 +137,7 @@ world_test!(a_killed_shim_takes_its_containers_along, |world| async move {
     let (daemon, mut node) = daemon(world).await;
     let pod = node.sandbox("web", same).await.unwrap();
     let id = node.run(&pod, "a", &["sleep", "1000"], same).await.unwrap();
-    let shim = |pod: &str| {
-        let text =
-            std::fs::read_to_string(node.world.dir.join(format!("runtime/pods/{pod}/shim.pid"))).unwrap();
-        text.split(' ').next().unwrap().parse::<i32>().unwrap()
-    };
-    let kill = |pid: i32| {
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    };
-    kill(shim(&pod));
+    kill(shim_of(&node, &pod));
     let status = node.ended(&id).await;
     assert_eq!((status.exit_code, &*status.reason), (137, "Error"));
     loop {
@@ -151,7 +152,7 @@ world_test!(a_killed_shim_takes_its_containers_along, |world| async move {
     // The same while no daemon looks.
     let pod = node.sandbox("other", same).await.unwrap();
     let id = node.run(&pod, "b", &["sleep", "1000"], same).await.unwrap();
-    let (dir, name, pid) = (node.world.dir.clone(), node.world.name.clone(), shim(&pod));
+    let (dir, name, pid) = (node.world.dir.clone(), node.world.name.clone(), shim_of(&node, &pod));
     daemon.kill().await;
     kill(pid);
     let daemon = Daemon::start(&dir, &name).await;
@@ -169,7 +170,21 @@ world_test!(random_kills_lose_and_leak_nothing, |world| async move {
     let mut pods = Vec::new();
     for round in 0..30 * seeds {
         // A call that a kill interrupts may fail; the kubelet would try again, and so do we.
-        match random.below(10) {
+        match random.below(11) {
+            10 if !pods.is_empty() => {
+                // What a killed shim ran is dead, and said to be; what had ended before keeps its code.
+                let pod = pods.swap_remove(random.below(pods.len() as u64) as usize);
+                kill(shim_of(&node, &pod));
+                let filter = ContainerFilter { pod_sandbox_id: pod.clone(), ..Default::default() };
+                let list = ListContainersRequest { filter: Some(filter) };
+                for container in node.engine.list_containers(list).await.unwrap().containers {
+                    let code = node.ended(&container.id).await.exit_code;
+                    let wanted = expected.remove(&container.id);
+                    assert!(Some(code) == wanted || code == 137, "{code} in place of {wanted:?}");
+                }
+                let request = RemovePodSandboxRequest { pod_sandbox_id: pod };
+                node.engine.remove_pod_sandbox(request).await.unwrap();
+            }
             0 | 1 => {
                 let mut config = node.sandbox_config("pod");
                 config.metadata.as_mut().unwrap().uid = format!("u{round}");

@@ -386,3 +386,60 @@ world_test!(a_pids_limit_refuses_and_images_are_volumes, |world| async move {
     assert_eq!(node.log(&status), "welcome\ntouch: /image/x: Read-only file system\nwelcome");
     node.clear().await;
 });
+
+world_test!(mounts_propagate_as_asked, |world| async move {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    let shared = world.dir.join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    mount("t", &shared, "tmpfs", MountFlags::empty(), c"").unwrap();
+    mount_change(&shared, MountPropagationFlags::SHARED).unwrap();
+    for name in ["later", "inner"] {
+        std::fs::create_dir(shared.join(name)).unwrap();
+    }
+    let node = Node::new(world).await;
+    let pod = node.sandbox("mounts", same).await.unwrap();
+    let start = |name: &'static str, script: &'static str, propagation: MountPropagation| {
+        let mut config = node.container_config(name, &["sh", "-c", script]);
+        config.mounts = vec![Mount {
+            container_path: "/m".into(),
+            host_path: shared.to_str().unwrap().into(),
+            propagation: propagation.into(),
+            ..Mount::default()
+        }];
+        security(&mut config).privileged = true;
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.clone(),
+            config: Some(config),
+            sandbox_config: None,
+        };
+        let engine = node.engine.clone();
+        async move {
+            let id = engine.create_container(request).await.unwrap().container_id;
+            engine.start_container(StartContainerRequest { container_id: id.clone() }).await.unwrap();
+            id
+        }
+    };
+    let wait = "while ! test -e /m/stop; do test -e /m/later/seen && echo seen && exit; sleep 0.01; done; echo blind";
+    let slave = start("slave", wait, MountPropagation::HostToContainer).await;
+    let private = start("private", wait, MountPropagation::Private).await;
+    mount("t", shared.join("later"), "tmpfs", MountFlags::empty(), c"").unwrap();
+    std::fs::write(shared.join("later/seen"), "").unwrap();
+    assert_eq!(node.log(&node.ended(&slave).await), "seen");
+    std::fs::write(shared.join("stop"), "").unwrap();
+    assert_eq!(node.log(&node.ended(&private).await), "blind");
+    let id =
+        start("both", "mount -t tmpfs t /m/inner && touch /m/inner/made", MountPropagation::Bidirectional)
+            .await;
+    assert_eq!(node.ended(&id).await.exit_code, 0);
+    assert!(shared.join("inner/made").exists());
+    let error = node.create(&pod, "bad", &["true"], |config| {
+        config.mounts = vec![Mount {
+            container_path: "/m".into(),
+            host_path: "/proc".into(),
+            propagation: MountPropagation::Bidirectional.into(),
+            ..Mount::default()
+        }];
+    });
+    assert!(error.await.unwrap_err().message.contains("does not lie on a shared mount"));
+    node.clear().await;
+});

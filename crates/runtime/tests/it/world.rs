@@ -98,7 +98,26 @@ fn leftovers(name: &str) -> Vec<String> {
     let group = hierarchies.group(&own).expect("the path is valid");
     group.kill();
     let _ = group.remove();
+    // An external runtime also makes groups where boga makes none.
+    for hierarchy in ["systemd", "unified"] {
+        remove_directories(&Path::new("/sys/fs/cgroup").join(hierarchy).join(&own));
+    }
+    let parent = hierarchies.group(CGROUPS).expect("the path is valid");
+    for directory in parent.directories().map(|(_, directory)| directory) {
+        let _ = std::fs::remove_dir(directory);
+    }
     left
+}
+
+fn remove_directories(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.filter_map(|entry| entry.ok()) {
+        remove_directories(&entry.path());
+    }
+    let _ = std::fs::remove_dir(directory);
+    if let Some(parent) = directory.parent() {
+        let _ = std::fs::remove_dir(parent);
+    }
 }
 
 impl World {

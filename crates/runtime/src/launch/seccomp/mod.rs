@@ -309,7 +309,7 @@ mod tests {
 
     /// What the kernel would answer: the program run by a small interpreter.
     fn run(filter: &Filter, arch: u32, number: u32, args: [u64; 6]) -> u32 {
-        let mut data = vec![0u8; 64];
+        let mut data = [0u8; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&arch.to_le_bytes());
         for (index, arg) in args.iter().enumerate() {
