@@ -5,5 +5,6 @@
 //! that object and upstream's verdict on each; see `rows.rs` for the format.
 
 mod kinds;
+mod robust;
 mod rows;
 mod sample;
