@@ -28,13 +28,18 @@ pub mod authentication;
 pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod networking;
+pub mod node_k8s_io;
 pub mod policy;
 pub mod rbac;
 pub mod scheduling;
+pub mod storage;
+pub mod storagemigration;
 
 pub use kind::{Kind, Scope, Subresource, Verb};
 pub use list::{all, find};

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
 use crate::{
-    apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, events, policy,
-    rbac, scheduling,
+    apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery,
+    events, networking, node_k8s_io, policy, rbac, scheduling, storage, storagemigration,
 };
 
 /// One line a kind, group by group.
@@ -50,6 +50,22 @@ const KINDS: &[fn() -> Kind] = &[
     authorization::self_subject_rules_review::kind,
     authorization::subject_access_review::kind,
     scheduling::priority_class::kind,
+    networking::ingress::kind,
+    networking::ingress_class::kind,
+    networking::ip_address::kind,
+    networking::network_policy::kind,
+    networking::service_cidr::kind,
+    node_k8s_io::runtime_class::kind,
+    storage::csi_driver::kind,
+    storage::csi_node::kind,
+    storage::csi_storage_capacity::kind,
+    storage::storage_class::kind,
+    storage::volume_attachment::kind,
+    storage::volume_attributes_class::kind,
+    storagemigration::storage_version_migration::kind,
+    certificates::certificate_signing_request::kind,
+    certificates::cluster_trust_bundle::kind,
+    certificates::pod_certificate_request::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());

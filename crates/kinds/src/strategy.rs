@@ -45,6 +45,12 @@ pub trait Strategy: Send + Sync {
     /// Clears, restores or sets what clients may not set on update. The resets are done already.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _cx: &Context<'_>) {}
 
+    /// Whether `path`, one of the resets, is restored before [`Strategy::prepare_update`], which otherwise
+    /// decides what becomes of it.
+    fn restores(&self, _path: Path) -> bool {
+        true
+    }
+
     /// Everything that must hold of a new object, apart from its metadata.
     fn validate(&self, _obj: &Node<'_>, _cx: &Context<'_>, _errs: &mut ErrorList) {}
 
@@ -108,7 +114,7 @@ impl Kind {
     pub fn prepare_update(&self, subresource: &str, new: &mut Value, old: &Value, cx: &Context<'_>) {
         let (resets, strategy) = self.rules(subresource);
         new.copy_from(old, &["metadata", "generation"]);
-        for path in resets {
+        for path in resets.iter().filter(|path| strategy.restores(path)) {
             match **path {
                 ["metadata"] => meta::keep_users_fields(new, old),
                 _ => new.copy_from(old, path),

@@ -75,9 +75,7 @@ fn requirement(requirement: &Node<'_>, is_label: bool, errs: &mut ErrorList) {
             errs.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errs.push(
-                values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
-            );
+            errs.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
         }
         _ => {}
     }

@@ -41,7 +41,8 @@ const MAX_HINTS: usize = 8;
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 /// Their slices are made from addresses that somebody else was warned about already.
-const CONTROLLERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+const CONTROLLERS: [&str; 2] =
+    ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Under this label an earlier version kept the node's name.
 const HOSTNAME: &str = "kubernetes.io/hostname";

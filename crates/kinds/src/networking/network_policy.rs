@@ -49,7 +49,10 @@ impl Strategy for NetworkPolicy {
         let spec = obj.at_mut("spec");
         if spec.list("policyTypes").is_empty() {
             let has_egress = !spec.list("egress").is_empty();
-            spec.set("policyTypes", if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+            spec.set(
+                "policyTypes",
+                if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) },
+            );
         }
         for (direction, _) in DIRECTIONS {
             for port in spec.items_mut(direction).flat_map(|rule| rule.items_mut("ports")) {
@@ -99,9 +102,9 @@ impl<'a> Leniency<'a> {
         let root = Node::root(spec);
         let mut found = ErrorList::new();
         check::label_selector(&root.child("podSelector"), false, &mut found);
-        let rules = DIRECTIONS.iter().flat_map(|(direction, peers)| {
-            spec.list(direction).iter().flat_map(|rule| rule.list(peers))
-        });
+        let rules = DIRECTIONS
+            .iter()
+            .flat_map(|(direction, peers)| spec.list(direction).iter().flat_map(|rule| rule.list(peers)));
         let blocks = rules.map(|peer| peer.at("ipBlock"));
         let ranges = blocks.flat_map(|block| {
             let mut ranges = block.texts("except");
@@ -197,5 +200,8 @@ fn ip_block(block: &Node<'_>, leniency: &Leniency<'_>, errs: &mut ErrorList) {
 }
 
 fn lies_strictly_within(inner: &Cidr, outer: &Cidr) -> bool {
-    outer.contains(inner.ip) && inner.prefix > outer.prefix
+    let widened = Cidr { address: inner.address, prefix: outer.prefix };
+    inner.prefix > outer.prefix
+        && inner.address.is_ipv4() == outer.address.is_ipv4()
+        && widened.network() == outer.network()
 }

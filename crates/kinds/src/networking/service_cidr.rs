@@ -29,7 +29,7 @@ struct ServiceCidr;
 impl Strategy for ServiceCidr {
     fn validate(&self, obj: &Node<'_>, _cx: &Context<'_>, errs: &mut ErrorList) {
         let spec = obj.child("spec");
-        ranges(&spec.child("cidrs"), errs);
+        ranges(&spec, errs);
     }
 
     fn validate_update(&self, new: &Node<'_>, old: &Value, _cx: &Context<'_>, errs: &mut ErrorList) {
@@ -43,7 +43,7 @@ impl Strategy for ServiceCidr {
             // A cluster of one family may grow to two.
             (1, 2) => {
                 errs.extend(changed);
-                self::ranges(&ranges, errs);
+                self::ranges(&spec, errs);
             }
             _ => errs.push(ranges.invalid(IMMUTABLE)),
         }
@@ -60,7 +60,8 @@ impl Strategy for Status {
     fn validate_update(&self, _new: &Node<'_>, _old: &Value, _cx: &Context<'_>, _errs: &mut ErrorList) {}
 }
 
-fn ranges(ranges: &Node<'_>, errs: &mut ErrorList) {
+fn ranges(spec: &Node<'_>, errs: &mut ErrorList) {
+    let ranges = spec.child("cidrs");
     match ranges.len() {
         0 => {
             errs.push(ranges.required("at least one CIDR required"));
@@ -68,7 +69,7 @@ fn ranges(ranges: &Node<'_>, errs: &mut ErrorList) {
         }
         1 | 2 => {}
         _ => {
-            errs.push(ranges.invalid("may only hold up to 2 values"));
+            errs.push(ranges.invalid_as(spec.value(), "may only hold up to 2 values"));
             return;
         }
     }
@@ -76,7 +77,7 @@ fn ranges(ranges: &Node<'_>, errs: &mut ErrorList) {
         errs.extend(names::valid_cidr(&range.path, range.str()));
     }
     let family = |index: usize| {
-        names::parse_cidr_sloppy(ranges.item(index).str()).map(|range| range.ip.is_ipv4())
+        names::parse_cidr_sloppy(ranges.item(index).str()).map(|range| range.address.is_ipv4())
     };
     if ranges.len() == 2 && family(0).is_some() && family(0) == family(1) {
         errs.push(ranges.invalid(

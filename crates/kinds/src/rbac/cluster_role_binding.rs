@@ -17,7 +17,11 @@ pub(crate) fn kind() -> Kind {
         name_rule: rules::NAME_RULE,
         columns: rules::columns(
             "io.k8s.api.rbac.v1.ClusterRoleBinding",
-            ["Users in the clusterRoleBinding", "Groups in the clusterRoleBinding", "ServiceAccounts in the clusterRoleBinding"],
+            [
+                "Users in the clusterRoleBinding",
+                "Groups in the clusterRoleBinding",
+                "ServiceAccounts in the clusterRoleBinding",
+            ],
         ),
         strategy: Arc::new(ClusterRoleBinding),
         ..Kind::cluster(GROUP, "v1", "ClusterRoleBinding", "clusterrolebindings")

@@ -2,8 +2,8 @@
 
 pub mod cluster_role;
 pub mod cluster_role_binding;
-mod rules;
 pub mod role;
 pub mod role_binding;
+mod rules;
 
 const GROUP: &str = "rbac.authorization.k8s.io";

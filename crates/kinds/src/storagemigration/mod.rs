@@ -1,0 +1,3 @@
+//! `storagemigration.k8s.io`: stored objects, written anew.
+
+pub mod storage_version_migration;
