@@ -167,7 +167,7 @@ world_test!(random_kills_lose_and_leak_nothing, |world| async move {
     let (mut daemon, mut node) = daemon(world).await;
     let mut random = SeededRandom::new(7);
     let mut expected: BTreeMap<String, i32> = BTreeMap::new();
-    let mut pods = Vec::new();
+    let mut pods: Vec<String> = Vec::new();
     for round in 0..30 * seeds {
         // A call that a kill interrupts may fail; the kubelet would try again, and so do we.
         match random.below(11) {
