@@ -11,7 +11,7 @@ use std::time::Duration;
 use base::clock::{Clock, SystemClock};
 use runtime::bundle::*;
 use runtime::cgroup::Hierarchies;
-use runtime::shim::protocol::{Named, Nothing, Operation, Root, Start, Stop};
+use runtime::shim::protocol::{Exec, Named, Nothing, Operation, Root, Start, Stop};
 use runtime::shims::{Executable, Shim};
 
 const ROUNDS: usize = 100;
@@ -53,6 +53,7 @@ async fn main() {
         }
         print("boga shim", together, times);
     }
+    print("boga shim, exec of true", 1, execs(&client, &clock, &pod, &root).await);
     println!("boga shim: {} KiB private", private_kib(client.pid));
     client.call(Operation::Shutdown(Nothing {})).await.expect("stop the shim");
 
@@ -147,6 +148,39 @@ async fn embedded(client: &Shim, name: &str, bundle: &Path, root: &Path) {
     while !group.remove().expect("remove the cgroup") {
         tokio::task::yield_now().await;
     }
+}
+
+/// Times of a command in a running container, from the request to its exit code.
+async fn execs(client: &Shim, clock: &SystemClock, pod: &Path, root: &Path) -> Vec<Duration> {
+    let bundle = pod.join("exec");
+    lay_out("exec", &bundle, root);
+    let text = |path: &Path| path.to_str().expect("the path is UTF-8").to_owned();
+    let start = Start {
+        container: "exec".to_owned(),
+        bundle: text(&bundle),
+        root: Some(Root { directory: text(root), ..Root::default() }),
+        cgroup: "/boga-latency/exec".to_owned(),
+        ..Start::default()
+    };
+    client.status(Operation::Start(start)).await.expect("start");
+    let mut process = config("exec", root).process;
+    process.args = ["/bin/busybox", "true"].map(str::to_owned).to_vec();
+    let exec = Exec {
+        container: "exec".to_owned(),
+        process: serde_json::to_vec(&process).expect("a process is plain data"),
+        stdin: false,
+        stdout: true,
+        stderr: true,
+    };
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let begun = clock.monotonic();
+        let session = client.stream(Operation::Exec(exec.clone())).await.expect("exec");
+        let code = session.exit.await.expect("the shim lives").expect("exec");
+        assert_eq!(code, 0);
+        times.push(clock.monotonic() - begun);
+    }
+    times
 }
 
 fn external(runtime: &str, name: &str, bundle: &Path, root: &Path) {

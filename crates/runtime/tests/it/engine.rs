@@ -443,3 +443,39 @@ world_test!(mounts_propagate_as_asked, |world| async move {
     assert!(error.await.unwrap_err().message.contains("does not lie on a shared mount"));
     node.clear().await;
 });
+
+world_test!(a_full_disk_loses_no_exit_code, |world| async move {
+    use rustix::mount::{MountFlags, mount};
+    let root = world.dir.join("runtime");
+    std::fs::create_dir(&root).unwrap();
+    mount("t", &root, "tmpfs", MountFlags::empty(), c"size=2m").unwrap();
+    let gate = world.dir.join("gate");
+    std::fs::create_dir(&gate).unwrap();
+    let node = Node::new(world).await;
+    let pod = node.sandbox("full", same).await.unwrap();
+    let script = "while ! test -e /gate/open; do sleep 0.01; done; exit 23";
+    let mut config = node.container_config("a", &["sh", "-c", script]);
+    config.mounts = vec![Mount {
+        container_path: "/gate".into(),
+        host_path: gate.to_str().unwrap().into(),
+        ..Mount::default()
+    }];
+    let request =
+        CreateContainerRequest { pod_sandbox_id: pod.clone(), config: Some(config), sandbox_config: None };
+    let id = node.engine.create_container(request).await.unwrap().container_id;
+    node.start(&id).await.unwrap();
+
+    let filler = root.join("filler");
+    let full = std::fs::write(&filler, vec![0; 4 << 20]).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+    assert!(node.create(&pod, "b", &["true"], same).await.unwrap_err().message.contains("No space left"));
+    assert!(node.sandbox("other", same).await.unwrap_err().message.contains("No space left"));
+    std::fs::write(gate.join("open"), "").unwrap();
+    assert_eq!(node.ended(&id).await.exit_code, 23);
+    let bundle = root.join(format!("pods/{pod}/containers/{id}"));
+    assert_eq!(runtime::shim::status::read(&bundle).unwrap().exit_code, 23);
+
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(node.script(&pod, "c", "exit 4", same).await.0, 4);
+    node.clear().await;
+});
