@@ -1,42 +1,74 @@
-//! `cargo xtask bench`: benchmarks, each beside its peer in the same run.
+//! `cargo xtask bench`: what measures, each beside its peer in the same run.
 
 use std::process::Command;
 
-use crate::workspace::{Package, Target, Workspace, cargo};
+use crate::workspace::{cargo, root};
 
-/// Peers that a benchmark needs beside what cargo builds.
-const PEERS: [(&str, &str); 1] = [("store", "etcd: apt-get install etcd-server")];
+struct Bench {
+    name: &'static str,
+    package: &'static str,
+    what: &'static str,
+    /// What it is compared with, and how to install that where cargo does not build it.
+    peer: &'static str,
+    /// What cargo builds and runs.
+    target: [&'static str; 2],
+}
+
+const BENCHES: [Bench; 5] = [
+    Bench {
+        name: "codec",
+        package: "api",
+        what: "JSON and protobuf of a pod",
+        peer: "serde_json and prost-reflect",
+        target: ["--bench", "codec"],
+    },
+    Bench {
+        name: "store",
+        package: "store",
+        what: "durable writes, watchers, recovery, memory",
+        peer: "etcd; apt-get install etcd-server",
+        target: ["--bench", "store"],
+    },
+    Bench {
+        name: "images",
+        package: "oci",
+        what: "pulling and unpacking; takes MEGABYTES",
+        peer: "none",
+        target: ["--example", "bench"],
+    },
+    Bench {
+        name: "containers",
+        package: "runtime",
+        what: "starting containers, as root; takes SHIM RUNTIME...",
+        peer: "crun and runc; apt-get install crun runc",
+        target: ["--example", "latency"],
+    },
+    Bench {
+        name: "services",
+        package: "network",
+        what: "loading services, as root; takes SERVICES ENDPOINTS",
+        peer: "none",
+        target: ["--example", "services"],
+    },
+];
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let workspace = Workspace::load()?;
-    let all: Vec<(&Package, &Target)> = workspace.members().flat_map(benches).collect();
     let [name, rest @ ..] = arguments else {
-        for (package, target) in all {
-            let peer = PEERS.iter().find(|(name, _)| *name == target.name);
-            let peer = peer.map(|(_, peer)| format!("; peer {peer}")).unwrap_or_default();
-            println!("{:<12} {} of `{}`{peer}", target.name, target.kind, package.name);
+        for Bench { name, what, peer, .. } in BENCHES {
+            println!("{name:<12} {what}; peer: {peer}");
         }
         return Ok(());
     };
-    let found = all.iter().find(|(_, target)| target.name == *name);
-    let (package, target) = found.ok_or_else(|| format!("no benchmark is called `{name}`"))?;
+    let found = BENCHES.iter().find(|bench| bench.name == name);
+    let bench = found.ok_or_else(|| format!("no benchmark is called `{name}`"))?;
     let mut command = Command::new(cargo());
-    match target.kind.as_str() {
-        "bench" => command.args(["bench", "--bench"]),
-        _ => command.args(["run", "--release", "--example"]),
+    match bench.target[0] {
+        "--bench" => command.arg("bench"),
+        _ => command.args(["run", "--release"]),
     };
-    command.args([name, "--package", &package.name, "--"]).args(rest).current_dir(&workspace.root);
+    command.args(["--package", bench.package]).args(bench.target).arg("--").args(rest).current_dir(root());
     match command.status().map_err(|error| format!("cargo: {error}"))?.success() {
         true => Ok(()),
         false => Err(format!("the benchmark `{name}` failed")),
     }
-}
-
-/// What measures: benches, and the examples of crates that ship.
-fn benches(package: &Package) -> impl Iterator<Item = (&Package, &Target)> {
-    let measures = |target: &&Target| match target.kind.as_str() {
-        "bench" => true,
-        kind => kind == "example" && package.name != env!("CARGO_PKG_NAME"),
-    };
-    package.targets.iter().filter(measures).map(move |target| (package, target))
 }

@@ -46,7 +46,7 @@ Written by `cargo xtask status` from the code. What is not listed as built is no
 /// A group and a plural.
 type Resource = (String, String);
 
-/// One line of `examples/inventory.rs`.
+/// One line of the inventory that `kinds` prints of itself.
 struct Kind {
     versions: String,
     verbs: String,
@@ -155,7 +155,7 @@ fn group(kind: &str) -> &str {
 }
 
 fn kinds(workspace: &Workspace) -> Result<BTreeMap<Resource, Kind>, String> {
-    let arguments = ["run", "--quiet", "--package", "xtask", "--example", "inventory"];
+    let arguments = ["run", "--quiet", "--package", "kinds", "--example", "inventory"];
     let output = Command::new(cargo()).args(arguments).current_dir(&workspace.root).output();
     let output = output.map_err(|error| format!("cargo: {error}"))?;
     if !output.status.success() {

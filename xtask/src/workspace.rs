@@ -23,15 +23,9 @@ pub struct Package {
     pub licence: Option<String>,
     /// The native library that the package says it links.
     pub links: Option<String>,
-    pub targets: Vec<Target>,
+    /// The files from which cargo compiles the library, the programs, tests, benches and examples.
+    pub roots: Vec<PathBuf>,
     pub uses: Vec<Use>,
-}
-
-pub struct Target {
-    pub name: String,
-    /// `lib`, `bin`, `test`, `bench`, `example`, `custom-build`, `proc-macro`.
-    pub kind: String,
-    pub root: PathBuf,
 }
 
 /// One package uses another.
@@ -135,7 +129,7 @@ fn package(from: &Value, metadata: &Value) -> Package {
         dir: manifest.parent().map(Path::to_path_buf).unwrap_or_default(),
         licence: from["license"].as_str().map(str::to_owned),
         links: from["links"].as_str().map(str::to_owned),
-        targets: list(from, "targets").map(target).collect(),
+        roots: list(from, "targets").map(|target| PathBuf::from(text(&target["src_path"]))).collect(),
         uses,
     }
 }
@@ -150,14 +144,6 @@ fn used(dep: &Value, metadata: &Value) -> Vec<Use> {
         _ => Purpose::Code,
     };
     list(dep, "dep_kinds").map(|kind| Use { package: name.clone(), purpose: purpose(kind) }).collect()
-}
-
-fn target(from: &Value) -> Target {
-    Target {
-        name: text(&from["name"]),
-        kind: text(&from["kind"][0]),
-        root: PathBuf::from(text(&from["src_path"])),
-    }
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

@@ -59,7 +59,7 @@ impl Suite {
         Suite {
             name: format!("{} {}", binary.package, binary.source),
             program: binary.program.clone(),
-            arguments: vec![format!("--test-threads={threads}")],
+            arguments: vec![format!("--test-threads={threads}"), "--show-output".into()],
             dir: binary.dir.clone(),
             environment: vec![
                 ("CARGO", cargo().to_string_lossy().into_owned()),
@@ -114,6 +114,7 @@ pub fn suite(suite: &Suite, tally: &mut Tally) -> Result<(), String> {
     tally.count(&suite.name, &output, fault);
     match tally.failures.len() == before {
         true => {
+            remarks(&output).iter().for_each(|(test, remark)| println!("  {test}: {remark}"));
             let telling = output.lines().filter(|line| line.starts_with("test result: "));
             telling.filter(|line| !line.contains(" 0 passed; 0 failed")).for_each(|line| println!("{line}"));
             Ok(())
@@ -123,6 +124,20 @@ pub fn suite(suite: &Suite, tally: &mut Tally) -> Result<(), String> {
             Err(suite.name.clone())
         }
     }
+}
+
+/// The first line that each passed test has to say: how many cases it held, or that it did not run.
+fn remarks(output: &str) -> Vec<(&str, &str)> {
+    let mut remarks = Vec::new();
+    let mut test = None;
+    for line in output.lines().skip_while(|line| *line != "successes:").filter(|line| !line.is_empty()) {
+        let header = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----"));
+        match header {
+            Some(name) => test = Some(name),
+            None => remarks.extend(test.take().map(|test| (test, line))),
+        }
+    }
+    remarks
 }
 
 /// Waits for a program to end, and ends it when a test of it takes too long.
@@ -176,6 +191,13 @@ fn note_slow(slow: &mut HashMap<String, Instant>, output: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_test_has_one_remark() {
+        let output = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\n12 cases\nmore\n\n---- b stdout ----\nsome\n\n\nsuccesses:\n    a\n    b\n";
+        assert_eq!(remarks(output), [("a", "12 cases"), ("b", "some")]);
+        assert_eq!(remarks("test a ... ok\n"), []);
+    }
 
     #[test]
     fn a_slow_test_is_one_that_was_called_so_and_has_not_ended() {

@@ -10,8 +10,7 @@ use crate::workspace::{Package, Workspace, read, rust_files};
 pub fn dead(workspace: &Workspace) -> Result<Vec<String>, String> {
     let mut faults = Vec::new();
     for package in workspace.members() {
-        let alive: BTreeSet<PathBuf> =
-            package.targets.iter().flat_map(|target| rust::reachable(&target.root)).collect();
+        let alive: BTreeSet<PathBuf> = package.roots.iter().flat_map(|root| rust::reachable(root)).collect();
         let dead = rust_files(&package.dir).into_iter().filter(|file| !alive.contains(file));
         faults.extend(dead.map(|file| format!("{}: no `mod` leads here", workspace.short(&file))));
     }
@@ -45,6 +44,5 @@ pub fn linted(workspace: &Workspace) -> Result<Vec<String>, String> {
 }
 
 fn sources(package: &Package) -> BTreeSet<PathBuf> {
-    let roots = package.targets.iter().map(|target| target.root.clone());
-    roots.chain(rust_files(Path::new(&package.dir).join("src").as_path())).collect()
+    package.roots.iter().cloned().chain(rust_files(Path::new(&package.dir).join("src").as_path())).collect()
 }

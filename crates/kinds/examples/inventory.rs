@@ -1,7 +1,5 @@
 //! Prints the list of kinds for `cargo xtask status`: one line a kind, its fields parted by tabs: group, plural,
 //! kind, versions, verbs, and subresources with theirs.
-//!
-//! An example, so that the tasks themselves start without building the kinds.
 
 use kinds::Verb;
 
