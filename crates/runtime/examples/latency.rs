@@ -79,6 +79,8 @@ async fn main() {
             print(&runtime, together, times);
         }
     }
+    let cgroups = Hierarchies::detect().and_then(|found| found.group("/boga-latency"));
+    let _ = cgroups.and_then(|group| group.remove());
     let _ = std::fs::remove_dir_all(&directory);
 }
 

@@ -479,3 +479,33 @@ world_test!(a_full_disk_loses_no_exit_code, |world| async move {
     assert_eq!(node.script(&pod, "c", "exit 4", same).await.0, 4);
     node.clear().await;
 });
+
+world_test!(seccomp_profiles_of_the_node_are_used, |world| async move {
+    let profiles = world.dir.join("seccomp");
+    std::fs::create_dir(&profiles).unwrap();
+    let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
+        {"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28},
+        {"names":["kill"],"action":"SCMP_ACT_ERRNO","args":[{"index":1,"value":9,"op":"SCMP_CMP_EQ"}]}]}"#;
+    std::fs::write(profiles.join("p.json"), profile).unwrap();
+    let node = Node::new(world).await;
+    let pod = node.sandbox("seccomp", same).await.unwrap();
+    let local: Change<ContainerConfig> = |config| {
+        security(config).run_as_username = "web".into();
+        let profile =
+            SecurityProfile { profile_type: ProfileType::Localhost.into(), localhost_ref: "p.json".into() };
+        security(config).seccomp = Some(profile);
+    };
+    let script = "mkdir /tmp/x 2>&1; sleep 1000 & kill -9 $! 2>&1 | cut -c1-15; kill -15 $! && echo ended";
+    let (_, log) = node.script(&pod, "a", script, local).await;
+    assert_eq!(
+        log.lines().collect::<Vec<_>>(),
+        ["mkdir: can't create directory '/tmp/x': No space left on device", "sh: can't kill ", "ended"]
+    );
+    let missing = node.create(&pod, "b", &["true"], |config| {
+        let profile =
+            SecurityProfile { profile_type: ProfileType::Localhost.into(), localhost_ref: "no.json".into() };
+        security(config).seccomp = Some(profile);
+    });
+    assert!(missing.await.unwrap_err().message.contains("cannot load seccomp profile \"no.json\""));
+    node.clear().await;
+});
