@@ -99,7 +99,12 @@ fn text(bytes: &[u8]) -> Box<str> {
 }
 
 /// The scalar at `path` of a message, as a field selector compares it; empty where it is absent or no scalar.
-pub fn pluck<S: AsRef<str>>(table: &Table, id: MessageId, bytes: &[u8], path: &[S]) -> Result<String, WireError> {
+pub fn pluck<S: AsRef<str>>(
+    table: &Table,
+    id: MessageId,
+    bytes: &[u8],
+    path: &[S],
+) -> Result<String, WireError> {
     let Some((first, rest)) = path.split_first() else { return Ok(String::new()) };
     let (mut message, mut bytes) = (table.message(id), bytes);
     let Some(indices) = message.path(first.as_ref()) else { return Ok(String::new()) };
@@ -114,7 +119,9 @@ pub fn pluck<S: AsRef<str>>(table: &Table, id: MessageId, bytes: &[u8], path: &[
         let last = i + 1 == indices.len();
         match (field.ty, field.cardinality) {
             (Type::Message(inner), Cardinality::One) => {
-                let Some(Payload::Bytes(nested)) = wire::last(bytes, span, field) else { return Ok(String::new()) };
+                let Some(Payload::Bytes(nested)) = wire::last(bytes, span, field) else {
+                    return Ok(String::new());
+                };
                 if last {
                     return pluck(table, inner, nested, rest);
                 }

@@ -75,9 +75,10 @@ pub(crate) fn int_or_string(bytes: &[u8]) -> Result<IntOrString<'_>, WireError> 
     match kind {
         0 => Ok(IntOrString::Int(int)),
         1 => Ok(IntOrString::Text(text)),
-        other => {
-            Err(WireError::BadValue { field: "IntOrString".into(), why: format!("impossible IntOrString.Type {other}") })
-        }
+        other => Err(WireError::BadValue {
+            field: "IntOrString".into(),
+            why: format!("impossible IntOrString.Type {other}"),
+        }),
     }
 }
 
@@ -218,8 +219,10 @@ mod tests {
 
     #[test]
     fn plain_quantities_skip_the_parser_only_when_canonical() {
-        for text in ["0", "1", "100m", "250Mi", "64Ki", "1500m", "1000", "1000m", "1024Mi", "007", "1k", "", "5Gi", "1100"]
-        {
+        for text in [
+            "0", "1", "100m", "250Mi", "64Ki", "1500m", "1000", "1000m", "1024Mi", "007", "1k", "", "5Gi",
+            "1100",
+        ] {
             let want = if text.is_empty() { "0" } else { text }.parse::<Quantity>().unwrap().to_string();
             assert_eq!(canonical_quantity(text.as_bytes()).unwrap(), want, "{text}");
         }

@@ -31,9 +31,19 @@ impl<'a> Splice<'a> {
             }
             let meta = reader.slice()?;
             let (head, tail) = Splice::around(meta, RESOURCE_VERSION)?;
-            return Ok(Splice { before: &message[..start], meta_head: head, meta_tail: tail, after: &message[reader.at..] });
+            return Ok(Splice {
+                before: &message[..start],
+                meta_head: head,
+                meta_tail: tail,
+                after: &message[reader.at..],
+            });
         }
-        Ok(Splice { before: &message[..0], meta_head: &message[..0], meta_tail: &message[..0], after: message })
+        Ok(Splice {
+            before: &message[..0],
+            meta_head: &message[..0],
+            meta_tail: &message[..0],
+            after: message,
+        })
     }
 
     /// The bytes before and behind a field; where it is absent, those of lower and higher numbers.

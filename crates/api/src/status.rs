@@ -3,6 +3,7 @@
 use std::fmt;
 
 use grammar::field;
+use grammar::go::quote;
 use serde_json::{Map, Value, json};
 
 /// Why a request failed, in one word that clients branch on.
@@ -154,7 +155,11 @@ impl Status {
     }
 
     pub fn not_found(what: Qualified<'_>, name: &str) -> Status {
-        Status::failure(Reason::NotFound, format!("{what} {name:?} not found"), Some(Details::of(what, name)))
+        Status::failure(
+            Reason::NotFound,
+            format!("{what} {} not found", quote(name)),
+            Some(Details::of(what, name)),
+        )
     }
 
     /// No such path, as opposed to no such object.
@@ -164,19 +169,21 @@ impl Status {
     }
 
     pub fn already_exists(what: Qualified<'_>, name: &str) -> Status {
-        let message = format!("{what} {name:?} already exists");
+        let message = format!("{what} {} already exists", quote(name));
         Status::failure(Reason::AlreadyExists, message, Some(Details::of(what, name)))
     }
 
     pub fn generate_name_conflict(what: Qualified<'_>, name: &str, retry_after_seconds: u32) -> Status {
         let message = format!(
-            "{what} {name:?} already exists, the server was not able to generate a unique name for the object"
+            "{what} {} already exists, the server was not able to generate a unique name for the object",
+            quote(name)
         );
-        Status::failure(Reason::AlreadyExists, message, Some(Details::of(what, name))).retry_after(retry_after_seconds)
+        Status::failure(Reason::AlreadyExists, message, Some(Details::of(what, name)))
+            .retry_after(retry_after_seconds)
     }
 
     pub fn conflict(what: Qualified<'_>, name: &str, why: impl fmt::Display) -> Status {
-        let message = format!("Operation cannot be fulfilled on {what} {name:?}: {why}");
+        let message = format!("Operation cannot be fulfilled on {what} {}: {why}", quote(name));
         Status::failure(Reason::Conflict, message, Some(Details::of(what, name)))
     }
 
@@ -205,9 +212,9 @@ impl Status {
             })
             .collect();
         let message = if errors.is_empty() {
-            format!("{kind} {name:?} is invalid")
+            format!("{kind} {} is invalid", quote(name))
         } else {
-            format!("{kind} {name:?} is invalid: {errors}")
+            format!("{kind} {} is invalid: {errors}", quote(name))
         };
         Status::failure(Reason::Invalid, message, Some(details))
     }
@@ -225,7 +232,7 @@ impl Status {
         let message = match (what.name, name) {
             ("", _) => format!("forbidden: {why}"),
             (_, "") => format!("{what} is forbidden: {why}"),
-            _ => format!("{what} {name:?} is forbidden: {why}"),
+            _ => format!("{what} {} is forbidden: {why}", quote(name)),
         };
         Status::failure(Reason::Forbidden, message, Some(Details::of(what, name)))
     }
@@ -239,7 +246,8 @@ impl Status {
     }
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Status {
-        Status::failure(Reason::TooManyRequests, message.into(), Some(Box::default())).retry_after(retry_after_seconds)
+        Status::failure(Reason::TooManyRequests, message.into(), Some(Box::default()))
+            .retry_after(retry_after_seconds)
     }
 
     pub fn service_unavailable(message: impl Into<String>) -> Status {
@@ -257,8 +265,9 @@ impl Status {
     }
 
     pub fn server_timeout(what: Qualified<'_>, operation: &str, retry_after_seconds: u32) -> Status {
-        let message =
-            format!("The {operation} operation against {what} could not be completed at this time, please try again.");
+        let message = format!(
+            "The {operation} operation against {what} could not be completed at this time, please try again."
+        );
         Status::failure(Reason::ServerTimeout, message, Some(Details::of(what, operation)))
             .retry_after(retry_after_seconds)
     }
@@ -267,7 +276,11 @@ impl Status {
         let why = why.to_string();
         let message = format!("Internal error occurred: {why}");
         let causes = vec![Cause { message: why, ..Cause::default() }];
-        Status::failure(Reason::InternalError, message, Some(Box::new(Details { causes, ..Details::default() })))
+        Status::failure(
+            Reason::InternalError,
+            message,
+            Some(Box::new(Details { causes, ..Details::default() })),
+        )
     }
 
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Status {
@@ -359,7 +372,9 @@ impl Status {
 impl Details {
     fn to_value(&self) -> Value {
         let mut map = Map::new();
-        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (key, text) in
+            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
+        {
             if !text.is_empty() {
                 map.insert(key.into(), json!(text));
             }

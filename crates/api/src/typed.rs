@@ -136,10 +136,13 @@ typed! {
 /// Metadata alone, out of any kind's bytes.
 pub fn metadata(bytes: &[u8], revision: Option<u64>) -> Result<meta::ObjectMeta, TypedError> {
     let table = schema::builtin();
-    let id = table.named("k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata").expect("meta/v1 is in the table");
+    let id = table
+        .named("k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata")
+        .expect("meta/v1 is in the table");
     let outside = Outside { revision, ..Outside::default() };
     let tree = proto::to_tree(table, id, bytes, outside)?;
-    serde::Deserialize::deserialize(&tree["metadata"]).map_err(|e: serde_json::Error| TypedError(e.to_string()))
+    serde::Deserialize::deserialize(&tree["metadata"])
+        .map_err(|e: serde_json::Error| TypedError(e.to_string()))
 }
 
 /// What `k8s-openapi` printed, in Go's normal form.
@@ -229,7 +232,11 @@ impl<'de> de::Deserializer<'de> for ValueOf<'_, 'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, TypedError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypedError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -264,7 +271,9 @@ fn collect<'t, 'b>(
                     entries.push(Entry::Text("apiVersion", outside.api_version));
                     entries.push(Entry::Text("kind", outside.kind));
                 }
-            } else if let Some(Payload::Bytes(nested)) = wire::last(bytes, span, field).filter(|_| span.count > 0) {
+            } else if let Some(Payload::Bytes(nested)) =
+                wire::last(bytes, span, field).filter(|_| span.count > 0)
+            {
                 collect(table, table.message(id), nested, outside, false, entries)?;
             }
             continue;
@@ -299,16 +308,18 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, TypedError> {
         match self.value.take() {
-            Some(Entry::Text(_, text)) => seed.deserialize(Scalarly(Payload::Bytes(text.as_bytes()), Scalar::String)),
-            Some(Entry::Revision(revision)) => {
-                seed.deserialize(OwnedText(revision.to_string()))
+            Some(Entry::Text(_, text)) => {
+                seed.deserialize(Scalarly(Payload::Bytes(text.as_bytes()), Scalar::String))
             }
-            Some(Entry::Field { field, bytes, span, metadata }) => match (metadata, self.of.outside.revision, field.ty) {
-                (true, Some(revision), Type::Message(id)) => {
-                    seed.deserialize(MetadataOf { of: self.of, field, id, bytes, span, revision })
+            Some(Entry::Revision(revision)) => seed.deserialize(OwnedText(revision.to_string())),
+            Some(Entry::Field { field, bytes, span, metadata }) => {
+                match (metadata, self.of.outside.revision, field.ty) {
+                    (true, Some(revision), Type::Message(id)) => {
+                        seed.deserialize(MetadataOf { of: self.of, field, id, bytes, span, revision })
+                    }
+                    _ => seed.deserialize(FieldOf { of: self.of, field, bytes, span }),
                 }
-                _ => seed.deserialize(FieldOf { of: self.of, field, bytes, span }),
-            },
+            }
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
     }
@@ -368,7 +379,9 @@ impl<'t, 'de> FieldOf<'t, 'de> {
             }
             (Type::Scalar(scalar), payload) => ElementOf::Scalar(Scalarly(payload, scalar)),
             (Type::Message(_), _) => {
-                return Err(WireError::WrongWireType { wire: 0, field: wire::go_name(&self.field.json) }.into());
+                return Err(
+                    WireError::WrongWireType { wire: 0, field: wire::go_name(&self.field.json) }.into()
+                );
             }
         })
     }
@@ -396,7 +409,11 @@ impl<'de> de::Deserializer<'de> for FieldOf<'_, 'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, TypedError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypedError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -416,7 +433,10 @@ struct Many<'t, 'b> {
 impl<'de> de::SeqAccess<'de> for Many<'_, 'de> {
     type Error = TypedError;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, TypedError> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, TypedError> {
         match self.payloads.next() {
             Some(payload) => seed.deserialize(self.of.element(payload)?).map(Some),
             None => Ok(None),
@@ -471,7 +491,11 @@ impl<'de> de::Deserializer<'de> for ElementOf<'_, 'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, TypedError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypedError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -528,7 +552,11 @@ impl<'de> de::Deserializer<'de> for Scalarly<'de> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, TypedError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypedError> {
         visitor.visit_newtype_struct(self)
     }
 

@@ -11,7 +11,11 @@ pub struct User {
 
 impl User {
     pub fn new(name: impl Into<String>, groups: &[&str]) -> User {
-        User { name: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..User::default() }
+        User {
+            name: name.into(),
+            groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+            ..User::default()
+        }
     }
 
     pub fn in_group(&self, group: &str) -> bool {

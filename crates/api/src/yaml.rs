@@ -29,7 +29,8 @@ pub fn documents(text: &str) -> Vec<&str> {
         at += line.len();
     }
     documents.push(&text[start..]);
-    documents.retain(|d| d.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
+    documents
+        .retain(|d| d.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
     documents
 }
 

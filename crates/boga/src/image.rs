@@ -107,7 +107,8 @@ pub fn image(flags: ImageFlags) -> Result<(), Failure> {
     match flags.command {
         ImageCommand::Pull { name, platform, authfile, hosts } => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let image = runtime.block_on(pull(&store, &name, platform, authfile.as_deref(), hosts.as_deref()))?;
+            let image =
+                runtime.block_on(pull(&store, &name, platform, authfile.as_deref(), hosts.as_deref()))?;
             writeln!(out, "{}", image.id)?;
         }
         ImageCommand::Ls => {
@@ -116,7 +117,13 @@ pub fn image(flags: ImageFlags) -> Result<(), Failure> {
                 let id = image.id.to_string();
                 let id = id.split(':').next_back().unwrap_or_default();
                 for name in &image.names {
-                    writeln!(out, "{:<64} {:<15} {:>10}", name.to_string(), &id[..12.min(id.len())], size(image.size))?;
+                    writeln!(
+                        out,
+                        "{:<64} {:<15} {:>10}",
+                        name.to_string(),
+                        &id[..12.min(id.len())],
+                        size(image.size)
+                    )?;
                 }
             }
         }
@@ -239,7 +246,8 @@ pub fn registry(flags: RegistryFlags) -> Result<(), Failure> {
             Some(Users::parse(&text, &mut SystemRandom)?)
         }
     };
-    let options = registry::Options { users, anonymous_pull: flags.anonymous_pull, ..registry::Options::default() };
+    let options =
+        registry::Options { users, anonymous_pull: flags.anonymous_pull, ..registry::Options::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(&flags.data, oci::Options::default())?;

@@ -72,8 +72,15 @@ async fn server(flags: Flags) -> Result<(), Failure> {
     let clock: SharedClock = SystemClock::shared();
     let pki_folder = flags.data.join("pki");
     let authority = Authority::open(&pki_folder, "ca", clock.wall())?;
-    let ips: Vec<IpAddr> = [flags.bind, IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().filter(|ip| !ip.is_unspecified()).collect();
-    let dns = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let ips: Vec<IpAddr> =
+        [flags.bind, IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().filter(|ip| !ip.is_unspecified()).collect();
+    let dns = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let certificate = authority.server("kube-apiserver", &dns, &ips, clock.wall())?;
 
     let sealing = Sealing::of_secrets(

@@ -8,8 +8,8 @@ use base::clock::Wall;
 use base::random::{Random, SystemRandom};
 use grammar::time::Civil;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 
 use crate::files::read_or_create;
@@ -66,13 +66,17 @@ impl Authority {
         let key_text = read_or_create(&key_path, || {
             KeyPair::generate().map(|key| key.serialize_pem()).map_err(|e| e.to_string())
         })?;
-        let key = KeyPair::from_pem(&key_text).map_err(|e| bad(&key_path, format!("is not a private key: {e}")))?;
+        let key =
+            KeyPair::from_pem(&key_text).map_err(|e| bad(&key_path, format!("is not a private key: {e}")))?;
         let certificate = read_or_create(&certificate_path, || {
             let mut params = CertificateParams::default();
             params.distinguished_name = distinguished(&format!("boga {name}"), &[]);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages =
-                vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+            params.key_usages = vec![
+                KeyUsagePurpose::KeyCertSign,
+                KeyUsagePurpose::CrlSign,
+                KeyUsagePurpose::DigitalSignature,
+            ];
             valid(&mut params, now, AUTHORITY_LIFE);
             params.self_signed(&key).map(|certificate| certificate.pem()).map_err(|e| e.to_string())
         })?;
@@ -166,7 +170,8 @@ mod tests {
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && !usage.server_auth);
 
-        let server = again.server("kube-apiserver", &["localhost"], &["127.0.0.1".parse().unwrap()], NOW).unwrap();
+        let server =
+            again.server("kube-apiserver", &["localhost"], &["127.0.0.1".parse().unwrap()], NOW).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(server.certificate.as_bytes()).unwrap();
         let certificate = pem.parse_x509().unwrap();
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;

@@ -8,7 +8,10 @@ use std::path::Path;
 use crate::PkiError;
 
 /// Reads a file, or makes it with what `create` gives; either way the result is what lies there.
-pub fn read_or_create(path: &Path, create: impl FnOnce() -> Result<String, String>) -> Result<String, PkiError> {
+pub fn read_or_create(
+    path: &Path,
+    create: impl FnOnce() -> Result<String, String>,
+) -> Result<String, PkiError> {
     let bad = |problem: String| PkiError::File { path: path.into(), problem };
     match File::open(path) {
         Ok(mut file) => {

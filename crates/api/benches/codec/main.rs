@@ -34,7 +34,10 @@ fn main() {
     assert_eq!(peer.to_proto(&peer_text).len(), wire.len(), "the peer does the same work");
 
     println!("a pod of {} bytes as JSON, {} as protobuf", text.len(), wire.len());
-    println!("{:<18} {:>10} {:>18} {:>8} {:>14} {:>8}", "", "boga", "serde_json::Value", "ratio", "prost-reflect", "ratio");
+    println!(
+        "{:<18} {:>10} {:>18} {:>8} {:>14} {:>8}",
+        "", "boga", "serde_json::Value", "ratio", "prost-reflect", "ratio"
+    );
     row(
         "JSON → protobuf",
         median(|| drop(black_box(json::to_proto(table, pod, black_box(&text))))),

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type as Kind};
-use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MessageOptions};
+use prost_reflect::prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, MessageOptions,
+};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use schema::{Cardinality, Field, Form, MessageId, Scalar, Table, Type};
 
@@ -51,8 +53,11 @@ fn descriptor(table: &Table, id: MessageId) -> DescriptorProto {
         Form::Duration => message.field = vec![leaf("nanoseconds", 1, Kind::Int64)],
         Form::Quantity => message.field = vec![leaf("text", 1, Kind::String)],
         Form::IntOrString => {
-            message.field =
-                vec![leaf("type", 1, Kind::Int64), leaf("int", 2, Kind::Int32), leaf("text", 3, Kind::String)];
+            message.field = vec![
+                leaf("type", 1, Kind::Int64),
+                leaf("int", 2, Kind::Int32),
+                leaf("text", 3, Kind::String),
+            ];
         }
         Form::Raw => message.field = vec![leaf("raw", 1, Kind::Bytes)],
         _ => table.message(id).in_wire_order().for_each(|field| declare(table, field, &mut message)),

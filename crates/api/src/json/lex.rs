@@ -230,7 +230,9 @@ impl<'a> Lexer<'a> {
         let mut value = 0;
         for _ in 0..4 {
             let digit = self.bytes().get(self.at).and_then(|b| char::from(*b).to_digit(16));
-            let Some(digit) = digit else { return Err(self.unexpected("in \\u hexadecimal character escape")) };
+            let Some(digit) = digit else {
+                return Err(self.unexpected("in \\u hexadecimal character escape"));
+            };
             value = value << 4 | digit;
             self.at += 1;
         }

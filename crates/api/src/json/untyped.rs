@@ -11,8 +11,12 @@ use crate::proto::wire::MAX_DEPTH;
 /// Parses one document, collecting duplicate keys with their paths.
 pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded<Value>, JsonError> {
     let text = String::from_utf8_lossy(bytes);
-    let mut parser =
-        Parser { lexer: Lexer::new(&text), path: Some(String::new()), strict: Vec::new(), seen: HashSet::new() };
+    let mut parser = Parser {
+        lexer: Lexer::new(&text),
+        path: Some(String::new()),
+        strict: Vec::new(),
+        seen: HashSet::new(),
+    };
     let value = parser.value(0)?;
     parser.lexer.finish()?;
     Ok(Decoded { value, strict: parser.strict })
@@ -21,7 +25,8 @@ pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded<Value>, JsonError> {
 /// Parses one document; the last of equal keys wins.
 pub fn parse_untyped(bytes: &[u8]) -> Result<Value, JsonError> {
     let text = String::from_utf8_lossy(bytes);
-    let mut parser = Parser { lexer: Lexer::new(&text), path: None, strict: Vec::new(), seen: HashSet::new() };
+    let mut parser =
+        Parser { lexer: Lexer::new(&text), path: None, strict: Vec::new(), seen: HashSet::new() };
     let value = parser.value(0)?;
     parser.lexer.finish()?;
     Ok(value)
@@ -56,7 +61,10 @@ impl Parser<'_> {
                     None => text.as_f64().and_then(Number::from_f64),
                 };
                 Value::Number(number.ok_or_else(|| {
-                    JsonError::Type(format!("json: cannot unmarshal number {} into Go value of type float64", text.0))
+                    JsonError::Type(format!(
+                        "json: cannot unmarshal number {} into Go value of type float64",
+                        text.0
+                    ))
                 })?)
             }
             _ => return Err(self.lexer.begin_value()),

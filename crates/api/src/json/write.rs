@@ -204,9 +204,15 @@ mod tests {
     #[test]
     fn strings_are_escaped_as_go_does() {
         check("plain", r#""plain""#);
-        check("a longer string that has more than eight bytes", r#""a longer string that has more than eight bytes""#);
+        check(
+            "a longer string that has more than eight bytes",
+            r#""a longer string that has more than eight bytes""#,
+        );
         check("<b>&amp;</b> more text", r#""\u003cb\u003e\u0026amp;\u003c/b\u003e more text""#);
-        check("tab\tnl\nquote\"back\\bell\u{7}del\u{7f}", "\"tab\\tnl\\nquote\\\"back\\\\bell\\u0007del\u{7f}\"");
+        check(
+            "tab\tnl\nquote\"back\\bell\u{7}del\u{7f}",
+            "\"tab\\tnl\\nquote\\\"back\\\\bell\\u0007del\u{7f}\"",
+        );
         check("línea\u{2028}sep", "\"línea\\u2028sep\"");
         check("€uro and friends", "\"€uro and friends\"");
     }

@@ -79,14 +79,23 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn field(&self, out: &mut Reverse, field: &Field, value: Option<&Value>, depth: u32) -> Result<(), EncodeError> {
+    fn field(
+        &self,
+        out: &mut Reverse,
+        field: &Field,
+        value: Option<&Value>,
+        depth: u32,
+    ) -> Result<(), EncodeError> {
         match (field.cardinality, value) {
             (Cardinality::One, None) if field.pointer || nil_when_absent(self.table, field.ty) => Ok(()),
-            (Cardinality::One, value) => self.single(out, field.number, field.ty, value.unwrap_or(&Value::Null), depth),
+            (Cardinality::One, value) => {
+                self.single(out, field.number, field.ty, value.unwrap_or(&Value::Null), depth)
+            }
             (_, None) => Ok(()),
             (Cardinality::List, Some(Value::Array(items))) => {
                 for (i, item) in items.iter().enumerate().rev() {
-                    self.single(out, field.number, field.ty, item, depth).map_err(|e| e.under(&format!("[{i}]")))?;
+                    self.single(out, field.number, field.ty, item, depth)
+                        .map_err(|e| e.under(&format!("[{i}]")))?;
                 }
                 Ok(())
             }
@@ -144,8 +153,7 @@ impl Encoder<'_> {
                 _ => match (scalar, value) {
                     (_, Value::Null) => out.field(number, b""),
                     (Scalar::Bytes, Value::String(text)) => {
-                        let bytes =
-                            STANDARD.decode(text).map_err(|_| EncodeError::new("must be base64"))?;
+                        let bytes = STANDARD.decode(text).map_err(|_| EncodeError::new("must be base64"))?;
                         out.field(number, &bytes);
                     }
                     (_, Value::String(text)) => out.field(number, text.as_bytes()),
@@ -156,7 +164,13 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn payload(&self, out: &mut Reverse, id: MessageId, value: &Value, depth: u32) -> Result<(), EncodeError> {
+    fn payload(
+        &self,
+        out: &mut Reverse,
+        id: MessageId,
+        value: &Value,
+        depth: u32,
+    ) -> Result<(), EncodeError> {
         if depth > MAX_DEPTH {
             return Err(EncodeError::new("exceeded max depth"));
         }
@@ -185,7 +199,8 @@ impl Encoder<'_> {
             }
             (Form::Duration, Value::Null) => special::put_varint(out, 0),
             (Form::Duration, Value::String(text)) => {
-                let nanos = grammar::time::parse_duration(text).map_err(|e| EncodeError::new(e.to_string()))?;
+                let nanos =
+                    grammar::time::parse_duration(text).map_err(|e| EncodeError::new(e.to_string()))?;
                 special::put_varint(out, nanos as u64);
             }
             (Form::Quantity, Value::Null) => out.field(1, b"0"),
@@ -199,7 +214,9 @@ impl Encoder<'_> {
                 out.field(1, canonical.as_bytes());
             }
             (Form::IntOrString, Value::Null) => special::put_int_or_string(out, 0, 0, b""),
-            (Form::IntOrString, Value::String(text)) => special::put_int_or_string(out, 1, 0, text.as_bytes()),
+            (Form::IntOrString, Value::String(text)) => {
+                special::put_int_or_string(out, 1, 0, text.as_bytes())
+            }
             (Form::IntOrString, Value::Number(number)) => {
                 let int = number.as_i64().and_then(|i| i32::try_from(i).ok());
                 let int = int.ok_or_else(|| EncodeError::new("must be a 32-bit integer or a string"))?;

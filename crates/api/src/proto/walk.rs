@@ -121,12 +121,20 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
             Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings => {
                 self.schema_or(message, bytes, depth)?;
             }
-            Form::Any => return Err(WireError::BadValue { field: "".into(), why: "has no protobuf form".into() }),
+            Form::Any => {
+                return Err(WireError::BadValue { field: "".into(), why: "has no protobuf form".into() });
+            }
         }
         Ok(())
     }
 
-    fn fields(&mut self, message: &'t Message, bytes: &[u8], place: Place, depth: u32) -> Result<(), WireError> {
+    fn fields(
+        &mut self,
+        message: &'t Message,
+        bytes: &[u8],
+        place: Place,
+        depth: u32,
+    ) -> Result<(), WireError> {
         let base = self.spans.len();
         self.spans.resize(base + message.fields.len(), Span::default());
         wire::scan(message, bytes, &mut self.spans[base..])?;
@@ -136,7 +144,10 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
                 self.inlined(field, bytes, span, place, depth)?;
                 continue;
             }
-            if place == Place::Metadata && &*field.json == "resourceVersion" && self.outside.revision.is_some() {
+            if place == Place::Metadata
+                && &*field.json == "resourceVersion"
+                && self.outside.revision.is_some()
+            {
                 let revision = self.outside.revision.unwrap_or_default();
                 self.sink.key(&field.json);
                 self.sink.text(itoa::Buffer::new().format(revision).as_bytes());
@@ -274,9 +285,16 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
     }
 
     /// An element of a list or map. Absent ones (a map entry without a value) are zero.
-    fn element(&mut self, field: &'t Field, payload: Option<Payload<'_>>, depth: u32) -> Result<(), WireError> {
+    fn element(
+        &mut self,
+        field: &'t Field,
+        payload: Option<Payload<'_>>,
+        depth: u32,
+    ) -> Result<(), WireError> {
         match (field.ty, payload) {
-            (Type::Message(id), Some(Payload::Bytes(bytes))) => self.value(id, bytes, Place::Elsewhere, depth + 1),
+            (Type::Message(id), Some(Payload::Bytes(bytes))) => {
+                self.value(id, bytes, Place::Elsewhere, depth + 1)
+            }
             (Type::Message(id), None) => self.value(id, b"", Place::Elsewhere, depth + 1),
             (Type::Message(_), Some(_)) => {
                 Err(WireError::WrongWireType { wire: wire::VARINT, field: wire::go_name(&field.json) })
@@ -364,7 +382,9 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
                 for item in items {
                     self.sink.item();
                     match (form, schema_type) {
-                        (Form::SchemaOrArray, Some(id)) => self.value(id, item, Place::Elsewhere, depth + 1)?,
+                        (Form::SchemaOrArray, Some(id)) => {
+                            self.value(id, item, Place::Elsewhere, depth + 1)?
+                        }
                         _ => self.sink.text(item),
                     }
                 }

@@ -12,12 +12,21 @@ pub const MAX_DEPTH: u32 = 512;
 pub enum WireError {
     Truncated,
     Overflow,
-    IllegalTag { field: u64, wire: u8 },
-    WrongWireType { wire: u8, field: Box<str> },
+    IllegalTag {
+        field: u64,
+        wire: u8,
+    },
+    WrongWireType {
+        wire: u8,
+        field: Box<str>,
+    },
     UnsupportedWireType(u8),
     TooDeep,
     /// A value of the right wire type that its field cannot hold.
-    BadValue { field: Box<str>, why: String },
+    BadValue {
+        field: Box<str>,
+        why: String,
+    },
 }
 
 impl fmt::Display for WireError {
@@ -25,7 +34,9 @@ impl fmt::Display for WireError {
         match self {
             WireError::Truncated => f.write_str("unexpected EOF"),
             WireError::Overflow => f.write_str("proto: integer overflow"),
-            WireError::IllegalTag { field, wire } => write!(f, "proto: illegal tag {field} (wire type {wire})"),
+            WireError::IllegalTag { field, wire } => {
+                write!(f, "proto: illegal tag {field} (wire type {wire})")
+            }
             WireError::WrongWireType { wire, field } => {
                 write!(f, "proto: wrong wireType = {wire} for field {field}")
             }

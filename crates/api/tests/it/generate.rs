@@ -42,7 +42,9 @@ impl Generator<'_> {
                 let text = ["0s", "1h2m3s", "1.5s", "-3ms", "100h0m0s"][self.random.below(5) as usize];
                 json!(text)
             }
-            Form::Quantity => json!(["0", "100m", "1536Mi", "12k", "5Gi", "1", "2500m", "-7"][self.random.below(8) as usize]),
+            Form::Quantity => json!(
+                ["0", "100m", "1536Mi", "12k", "5Gi", "1", "2500m", "-7"][self.random.below(8) as usize]
+            ),
             Form::IntOrString => {
                 if self.random.below(2) == 0 {
                     json!(self.random.next_u64() as i32)
@@ -79,7 +81,8 @@ impl Generator<'_> {
                 continue;
             }
             // What protobuf cannot carry does not survive it, and structs cannot do without what is required.
-            let optional = !field.required && (field.pointer || field.cardinality != Cardinality::One || field.omit == Omit::Empty);
+            let optional = !field.required
+                && (field.pointer || field.cardinality != Cardinality::One || field.omit == Omit::Empty);
             let skip = optional && self.sparse > 0 && self.random.below(self.sparse) == 0;
             let deep = (depth >= DEPTH || self.made > BUDGET) && matches!(field.ty, Type::Message(_));
             if field.number == 0 || skip || deep {
@@ -120,13 +123,18 @@ impl Generator<'_> {
     }
 
     fn text(&mut self) -> Value {
-        let texts = ["web", "", "a \"quoted\" <tag> & more", "tab\there", "ünï©ødé \u{2028}", "\u{1}\u{7f}", "x/y.z"];
+        let texts =
+            ["web", "", "a \"quoted\" <tag> & more", "tab\there", "ünï©ødé \u{2028}", "\u{1}\u{7f}", "x/y.z"];
         json!(texts[self.random.below(texts.len() as u64) as usize])
     }
 
     fn time(&mut self) -> Value {
         let day = 1 + self.random.below(28);
         let second = self.random.below(60);
-        json!(format!("20{:02}-{:02}-{day:02}T01:02:{second:02}Z", self.random.below(100), 1 + self.random.below(12)))
+        json!(format!(
+            "20{:02}-{:02}-{day:02}T01:02:{second:02}Z",
+            self.random.below(100),
+            1 + self.random.below(12)
+        ))
     }
 }

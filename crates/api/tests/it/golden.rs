@@ -75,10 +75,12 @@ fn check(pb: &Path) -> Result<(), String> {
     let want_raw = envelope::open(&want_pb).map_err(|e| e.to_string())?.raw.to_vec();
 
     let mut text = Vec::new();
-    proto::to_json(table, id, opened.raw, outside, &mut text).map_err(|e| format!("protobuf to JSON: {e}"))?;
+    proto::to_json(table, id, opened.raw, outside, &mut text)
+        .map_err(|e| format!("protobuf to JSON: {e}"))?;
     same_text("protobuf to JSON", &text, &want_json)?;
 
-    let tree = proto::to_tree(table, id, opened.raw, outside).map_err(|e| format!("protobuf to tree: {e}"))?;
+    let tree =
+        proto::to_tree(table, id, opened.raw, outside).map_err(|e| format!("protobuf to tree: {e}"))?;
     let raw = proto::encode(table, id, &tree).map_err(|e| format!("tree to protobuf: {e}"))?;
     same_bytes("tree to protobuf", &raw, &want_raw)?;
     same_bytes("envelope", &envelope::seal(opened.api_version, opened.kind, &raw), &want_pb)?;
@@ -143,6 +145,7 @@ fn same(what: &str, got: &[u8], want: &[u8], show: impl Fn(&[u8]) -> String) -> 
         return Ok(());
     }
     let at = got.iter().zip(want).take_while(|(a, b)| a == b).count();
-    let around = |bytes: &[u8]| show(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]);
+    let around =
+        |bytes: &[u8]| show(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]);
     Err(format!("{what} differs at byte {at}:\n     got …{}…\n    want …{}…", around(got), around(want)))
 }

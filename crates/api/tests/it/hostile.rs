@@ -111,6 +111,7 @@ fn bombs_are_refused() {
         outer.append(&mut bytes);
         bytes = outer;
     }
-    let schema = table.named("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
+    let schema =
+        table.named("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
     let _ = proto::to_tree(table, schema, &bytes, Outside::default());
 }

@@ -19,7 +19,8 @@ fn every_message_survives_json_protobuf_and_tree() {
         if message.form == Form::Any {
             continue;
         }
-        let wired = !matches!(message.form, Form::Object | Form::Wrapper) || message.wire_indices().next().is_some();
+        let wired =
+            !matches!(message.form, Form::Object | Form::Wrapper) || message.wire_indices().next().is_some();
         messages += 1;
         for seed in 0..4 * seeds() {
             let random = SeededRandom::new(seed * 7919 + u64::from(id.0));
@@ -118,7 +119,9 @@ fn differences(path: &str, got: &Value, want: &Value, out: &mut Vec<String>) {
 fn a_revision_reaches_every_form() {
     let table = schema::builtin();
     let id = table.named("k8s.io.api.core.v1.ConfigMap").unwrap();
-    let tree = json::decode(table, id, br#"{"metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#).unwrap().value;
+    let tree = json::decode(table, id, br#"{"metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#)
+        .unwrap()
+        .value;
     let bytes = proto::encode(table, id, &tree).unwrap();
     let outside = Outside { api_version: "v1", kind: "ConfigMap", revision: Some(42) };
     let mut text = Vec::new();
