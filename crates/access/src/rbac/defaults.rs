@@ -66,17 +66,21 @@ impl Block {
             }
         }
         if kind.ends_with("Binding") {
-            object["subjects"] = self.lines.iter().map(|line| subject(line)).collect();
+            if !self.lines.is_empty() {
+                object["subjects"] = self.lines.iter().map(|line| subject(line)).collect();
+            }
             return object;
         }
-        let (selectors, rules): (Vec<_>, Vec<_>) = self.lines.iter().partition(|line| line[0] == "aggregates");
+        let (selectors, rules): (Vec<_>, Vec<_>) =
+            self.lines.iter().partition(|line| line[0] == "aggregates");
         object["rules"] = match &*rules {
             [] => Value::Null,
             rules => rules.iter().map(|line| rule(line).to_tree()).collect(),
         };
         if !selectors.is_empty() {
             let selectors = selectors.iter().filter_map(|line| line[1].split_once('='));
-            let selectors: Vec<_> = selectors.map(|(key, value)| json!({"matchLabels": {key: value}})).collect();
+            let selectors: Vec<_> =
+                selectors.map(|(key, value)| json!({"matchLabels": {key: value}})).collect();
             object["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
         }
         object

@@ -235,7 +235,8 @@ impl Scope {
     fn of(&self, user: &User) -> Vec<&Binding> {
         let lists = self.users.get(&user.name).into_iter();
         let lists = lists.chain(user.groups.iter().filter_map(|group| self.groups.get(group)));
-        let mut bindings: Vec<&Binding> = lists.flat_map(|list| list.values().map(|binding| &**binding)).collect();
+        let mut bindings: Vec<&Binding> =
+            lists.flat_map(|list| list.values().map(|binding| &**binding)).collect();
         bindings.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         bindings.dedup_by(|a, b| std::ptr::eq(*a, *b));
         bindings
@@ -250,7 +251,10 @@ impl Binding {
             namespace: space.to_owned(),
             role_kind: text(&object["roleRef"], "kind").to_owned(),
             role_name: text(&object["roleRef"], "name").to_owned(),
-            subjects: items(object, "subjects").iter().map(|subject| Subject::from_tree(subject, space)).collect(),
+            subjects: items(object, "subjects")
+                .iter()
+                .map(|subject| Subject::from_tree(subject, space))
+                .collect(),
         }
     }
 

@@ -19,7 +19,10 @@ pub enum Step {
     Create(Value),
     Update(Value),
     /// A binding cannot change the role that it points at: delete the one with this uid, then create.
-    Recreate { uid: String, object: Value },
+    Recreate {
+        uid: String,
+        object: Value,
+    },
 }
 
 /// What turns `existing` into something that grants at least what `expected` grants.

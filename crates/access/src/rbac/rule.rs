@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use grammar::go::quote;
 use serde_json::{Value, json};
 
-use crate::tree::texts;
 use crate::Attributes;
+use crate::tree::texts;
 
 /// One rule of a role. Everything in it multiplies: each verb, on each resource of each group, by each name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,9 +80,11 @@ impl Rule {
             }
         }
         for url in &self.urls {
-            atoms.extend(
-                self.verbs.iter().map(|verb| Rule { verbs: one(verb), urls: one(url), ..Rule::default() }),
-            );
+            atoms.extend(self.verbs.iter().map(|verb| Rule {
+                verbs: one(verb),
+                urls: one(url),
+                ..Rule::default()
+            }));
         }
         atoms
     }
@@ -141,7 +143,9 @@ pub fn compact(rules: &[Rule]) -> Vec<Rule> {
     for rule in rules {
         let simple = match (&*rule.groups, &*rule.resources, &*rule.names, &*rule.urls) {
             ([group], [resource], [], []) => Some((group.as_str(), resource.as_str(), None)),
-            ([group], [resource], [name], []) => Some((group.as_str(), resource.as_str(), Some(name.as_str()))),
+            ([group], [resource], [name], []) => {
+                Some((group.as_str(), resource.as_str(), Some(name.as_str())))
+            }
             _ => None,
         };
         match simple.and_then(|key| places.get(&key).copied()) {

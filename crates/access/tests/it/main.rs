@@ -1,0 +1,5 @@
+//! The recorded decisions of upstream's own authorizers, and the laws that must hold besides.
+
+mod decisions;
+mod defaults;
+mod laws;
