@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub const VERSION: &str = "1.2.0";
+/// The version that external runtimes in use accept; nothing newer is asked of them.
+pub const VERSION: &str = "1.1.0";
 
 macro_rules! document {
     ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? }) => {
