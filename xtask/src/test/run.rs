@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::build::Binary;
 use super::now;
-use super::tally::Tally;
+use super::tally::{Tally, whole_result};
 use crate::workspace::{cargo, root};
 
 /// No test takes longer, unless longer seeded runs were asked for.
@@ -101,7 +101,7 @@ pub fn suite(suite: &Suite, tally: &mut Tally) -> Result<(), String> {
         std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
 
     println!("     Running {} ({:.1} s)", suite.name, start.elapsed().as_secs_f64());
-    let reported = output.lines().any(|line| line.starts_with("test result: "));
+    let reported = output.lines().any(|line| whole_result(line).is_some());
     let fault = match outcome {
         Ok(status) if status.success() && reported => None,
         Ok(status) if status.success() => Some("ended without a result".to_owned()),
@@ -115,7 +115,7 @@ pub fn suite(suite: &Suite, tally: &mut Tally) -> Result<(), String> {
     match tally.failures.len() == before {
         true => {
             remarks(&output).iter().for_each(|(test, remark)| println!("  {test}: {remark}"));
-            let telling = output.lines().filter(|line| line.starts_with("test result: "));
+            let telling = output.lines().filter(|line| whole_result(line).is_some());
             telling.filter(|line| !line.contains(" 0 passed; 0 failed")).for_each(|line| println!("{line}"));
             Ok(())
         }

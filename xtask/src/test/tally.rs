@@ -8,12 +8,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts what one program printed. Whatever went wrong without a test to blame is a failure of `whole`.
+    /// Counts what one program printed. Tests that run themselves again, inside namespaces, report there too; only
+    /// the outermost report counts, and a failure is told once. Whatever went wrong without a test to blame is a failure of `whole`.
     pub fn count(&mut self, whole: &str, output: &str, fault: Option<String>) {
         let before = self.failures.len();
         let mut claimed = 0;
         for line in output.lines() {
-            if let Some(result) = line.strip_prefix("test result: ") {
+            if let Some(result) = whole_result(line) {
                 self.passed += number_before(result, " passed");
                 claimed += number_before(result, " failed");
                 let ignored = number_before(result, " ignored");
@@ -23,7 +24,10 @@ impl Tally {
             } else if let Some(name) =
                 line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
             {
-                self.failures.push(format!("{whole}: {name}"));
+                let failure = format!("{whole}: {name}");
+                if !self.failures.contains(&failure) {
+                    self.failures.push(failure);
+                }
             }
         }
         self.failures.extend(fault.map(|fault| format!("{whole}: {fault}")));
@@ -32,6 +36,11 @@ impl Tally {
             self.failures.extend((told..claimed).map(|_| format!("{whole}: a test whose name was not told")));
         }
     }
+}
+
+/// The result of a run of all tests, which is the only one that leaves none out.
+pub fn whole_result(line: &str) -> Option<&str> {
+    line.strip_prefix("test result: ").filter(|result| result.contains("; 0 filtered out"))
 }
 
 /// The number in `…; 12 failed; …`.
@@ -63,12 +72,19 @@ mod tests {
         check(bad, None, 1, &["a: b"]);
         check(bad, Some("ended with status 101"), 1, &["a: b", "a: ended with status 101"]);
         check(
-            "test result: FAILED. 0 passed; 1 failed; 0 ignored",
+            "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
             None,
             0,
             &["a: a test whose name was not told"],
         );
-        check("test result: ok. 0 passed; 0 failed; 2 ignored", None, 0, &["a: 2 tests are ignored"]);
+        check(
+            "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out",
+            None,
+            0,
+            &["a: 2 tests are ignored"],
+        );
+        let inner = "test b ... FAILED\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 5 filtered out";
+        check(&format!("{inner}\n{bad}"), None, 1, &["a: b"]);
         check("", Some("ended by signal 9"), 0, &["a: ended by signal 9"]);
     }
 }
