@@ -107,7 +107,7 @@ fn clean(word: u64) -> bool {
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     // `<` and `>` differ in one bit, so one test finds both.
     let angle = {
-        let x = (word | ONES * 0x02) ^ (ONES * u64::from(b'>'));
+        let x = (word | (ONES * 0x02)) ^ (ONES * u64::from(b'>'));
         x.wrapping_sub(ONES) & !x
     };
     (control | has(b'"') | has(b'\\') | has(b'&') | angle | word) & HIGH == 0
