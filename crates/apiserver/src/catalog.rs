@@ -139,9 +139,10 @@ impl Catalog {
     /// The preferred version of a group's resource.
     pub fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
         let versions = self.groups.get(group)?;
-        versions.values().filter_map(|resources| resources.get(plural)).min_by_key(|r| {
-            r.kind.versions.iter().position(|v| *v.name == *r.version).unwrap_or(usize::MAX)
-        })
+        versions
+            .values()
+            .filter_map(|resources| resources.get(plural))
+            .min_by_key(|r| r.kind.versions.iter().position(|v| *v.name == *r.version).unwrap_or(usize::MAX))
     }
 
     pub fn groups(&self) -> &BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Resource>>>> {

@@ -135,8 +135,11 @@ fn group(catalog: &Catalog, name: &str, alone: bool) -> Value {
 }
 
 fn resources(catalog: &Catalog, group: &str, version: &str) -> Result<Value, Status> {
-    let resources =
-        catalog.groups().get(group).and_then(|versions| versions.get(version)).ok_or_else(Status::no_such_path)?;
+    let resources = catalog
+        .groups()
+        .get(group)
+        .and_then(|versions| versions.get(version))
+        .ok_or_else(Status::no_such_path)?;
     let mut list = Vec::new();
     for resource in resources.values() {
         let kind = &resource.kind;

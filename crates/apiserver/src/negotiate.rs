@@ -17,7 +17,8 @@ pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
-const OFFERED: [(&str, Format); 3] = [(JSON, Format::Json), (YAML, Format::Yaml), (PROTOBUF, Format::Protobuf)];
+const OFFERED: [(&str, Format); 3] =
+    [(JSON, Format::Json), (YAML, Format::Yaml), (PROTOBUF, Format::Protobuf)];
 
 impl Format {
     pub fn media_type(self) -> &'static str {
@@ -90,7 +91,8 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
             let mut parts = clause.split(';').map(str::trim);
             let media = parts.next().filter(|m| !m.is_empty())?;
             let params: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
-            let quality = params.iter().find(|(n, _)| *n == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
+            let quality =
+                params.iter().find(|(n, _)| *n == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
             Some(Clause { media, params, quality })
         })
         .collect();
@@ -139,7 +141,9 @@ pub fn response(headers: &HeaderMap, query: &Query, protobuf: bool) -> Result<Vi
     }
     let list = offered().map(|(media, _)| *media).collect::<Vec<_>>().join(", ");
     Err(Status::not_acceptable(match unconvertible {
-        Some(target) => format!("only the following media types are accepted when converting to {target}: {list}"),
+        Some(target) => {
+            format!("only the following media types are accepted when converting to {target}: {list}")
+        }
         None => format!("only the following media types are accepted: {list}"),
     }))
 }
@@ -163,12 +167,14 @@ pub fn request(headers: &HeaderMap, protobuf: bool) -> Result<Format, Status> {
         return Ok(Format::Json);
     }
     let offered = || OFFERED.iter().filter(|(_, format)| protobuf || *format != Format::Protobuf);
-    offered().find(|(offer, _)| media.eq_ignore_ascii_case(offer)).map(|(_, format)| *format).ok_or_else(|| {
-        let list = offered().map(|(media, _)| *media).collect::<Vec<_>>().join(", ");
-        Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format - accepted media types include: {list}"
-        ))
-    })
+    offered().find(|(offer, _)| media.eq_ignore_ascii_case(offer)).map(|(_, format)| *format).ok_or_else(
+        || {
+            let list = offered().map(|(media, _)| *media).collect::<Vec<_>>().join(", ");
+            Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {list}"
+            ))
+        },
+    )
 }
 
 #[cfg(test)]

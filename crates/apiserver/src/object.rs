@@ -50,7 +50,8 @@ impl Beside {
             };
             let table = schema::builtin();
             let read = |field: &kinds::kind::Selectable| {
-                let mut found = field.paths.iter().filter_map(|path| pluck(table, *message, envelope.raw, path).ok());
+                let mut found =
+                    field.paths.iter().filter_map(|path| pluck(table, *message, envelope.raw, path).ok());
                 let value = found.find(|value| !value.is_empty() && value != "false" && value != "0");
                 value.unwrap_or_else(|| field.absent.to_string()).into()
             };

@@ -26,7 +26,12 @@ enum Dialect {
 }
 
 /// Answers `/openapi/…`; nothing where the path is none.
-pub(crate) fn serve(catalog: &Catalog, headers: &HeaderMap, path: &str, query: &Query) -> Option<Response<Body>> {
+pub(crate) fn serve(
+    catalog: &Catalog,
+    headers: &HeaderMap,
+    path: &str,
+    query: &Query,
+) -> Option<Response<Body>> {
     match path {
         "/openapi/v2" => Some(document(headers, query, v2(catalog))),
         "/openapi/v3" => Some(document(headers, query, index(catalog))),
@@ -216,7 +221,11 @@ impl Writer {
                     json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"})
                 }
             },
-            Form::Raw if &*message.name == "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON" => json!({}),
+            Form::Raw
+                if &*message.name == "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON" =>
+            {
+                json!({})
+            }
             Form::Raw => json!({"type": "object"}),
             Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings | Form::Any => json!({}),
         }
@@ -257,7 +266,9 @@ impl Writer {
             Cardinality::List => json!({"type": "array", "items": element}),
             Cardinality::Map => json!({"type": "object", "additionalProperties": element}),
         };
-        if let Some(default) = field.default.as_ref().and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        if let Some(default) =
+            field.default.as_ref().and_then(|text| serde_json::from_str::<Value>(text).ok())
+        {
             schema["default"] = default;
         }
         if !field.values.is_empty() && field.cardinality == Cardinality::One {
@@ -280,7 +291,11 @@ impl Writer {
         if let Some(key) = &field.merge_key {
             schema["x-kubernetes-patch-merge-key"] = json!(key);
         }
-        let strategies = [(field.patch.merge, "merge"), (field.patch.replace, "replace"), (field.patch.retain_keys, "retainKeys")];
+        let strategies = [
+            (field.patch.merge, "merge"),
+            (field.patch.replace, "replace"),
+            (field.patch.retain_keys, "retainKeys"),
+        ];
         let named: Vec<&str> = strategies.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         if !named.is_empty() {
             schema["x-kubernetes-patch-strategy"] = named.join(",").into();
@@ -308,7 +323,9 @@ impl Writer {
     /// A custom kind: its own properties stand inline, its metadata is the built-in one.
     fn custom(&mut self, table: &Table, root: MessageId, resource: &Resource, name: &str) {
         let mut schema = self.inline(table, table.message(root), 0);
-        let meta = schema::builtin().named("k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta").map(|id| self.builtin(id));
+        let meta = schema::builtin()
+            .named("k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+            .map(|id| self.builtin(id));
         if let Some(meta) = meta {
             schema["properties"]["metadata"] = self.reference(&meta);
         }

@@ -83,7 +83,11 @@ fn yaml_of(tree: &Value) -> Result<Bytes, Status> {
 }
 
 /// The bytes of one object with their envelope, as watches carry them too.
-pub fn proto_envelope(resource: &Resource, value: &[u8], revision: Option<Revision>) -> Result<Vec<u8>, Status> {
+pub fn proto_envelope(
+    resource: &Resource,
+    value: &[u8],
+    revision: Option<Revision>,
+) -> Result<Vec<u8>, Status> {
     let mut raw = Vec::with_capacity(value.len() + 32);
     object::write_proto(resource, value, revision, &mut raw)?;
     Ok(envelope::seal(&resource.api_version, &resource.kind.kind, &raw))
@@ -124,7 +128,9 @@ impl List {
                 head.extend_from_slice(self.resource.api_version.as_bytes());
                 head.extend_from_slice(b"\",\"metadata\":");
                 let table = schema::builtin();
-                let id = table.named("k8s.io.apimachinery.pkg.apis.meta.v1.ListMeta").expect("meta/v1 is in the table");
+                let id = table
+                    .named("k8s.io.apimachinery.pkg.apis.meta.v1.ListMeta")
+                    .expect("meta/v1 is in the table");
                 json::encode(table, id, &meta, &mut head);
                 head.extend_from_slice(b",\"items\":[");
                 self.chunks(head, b"]}\n".to_vec(), b",")
@@ -147,31 +153,34 @@ impl List {
     fn chunks(self, head: Vec<u8>, tail: Vec<u8>, separator: &'static [u8]) -> Body {
         let resource = self.resource;
         let state = (self.entries.into_iter(), Some(head), Some(tail), true);
-        body::stream(futures_util::stream::unfold(state, move |(mut entries, mut head, mut tail, mut first)| {
-            let resource = resource.clone();
-            async move {
-                let mut out = head.take().unwrap_or_else(|| Vec::with_capacity(CHUNK + 4096));
-                while out.len() < CHUNK {
-                    let Some(entry) = entries.next() else {
-                        let end = tail.take()?;
-                        out.extend_from_slice(&end);
-                        break;
-                    };
-                    let mark = out.len();
-                    if !first {
-                        out.extend_from_slice(separator);
-                    }
-                    match object::write_json(&resource, &entry.value, Some(entry.modified), &mut out) {
-                        Ok(()) => first = false,
-                        Err(status) => {
-                            tracing::error!(key = %entry.key, %status, "a stored object is left out of a list");
-                            out.truncate(mark);
+        body::stream(futures_util::stream::unfold(
+            state,
+            move |(mut entries, mut head, mut tail, mut first)| {
+                let resource = resource.clone();
+                async move {
+                    let mut out = head.take().unwrap_or_else(|| Vec::with_capacity(CHUNK + 4096));
+                    while out.len() < CHUNK {
+                        let Some(entry) = entries.next() else {
+                            let end = tail.take()?;
+                            out.extend_from_slice(&end);
+                            break;
+                        };
+                        let mark = out.len();
+                        if !first {
+                            out.extend_from_slice(separator);
+                        }
+                        match object::write_json(&resource, &entry.value, Some(entry.modified), &mut out) {
+                            Ok(()) => first = false,
+                            Err(status) => {
+                                tracing::error!(key = %entry.key, %status, "a stored object is left out of a list");
+                                out.truncate(mark);
+                            }
                         }
                     }
+                    Some((Bytes::from(out), (entries, head, tail, first)))
                 }
-                Some((Bytes::from(out), (entries, head, tail, first)))
-            }
-        }))
+            },
+        ))
     }
 
     /// Lengths come before contents in protobuf, so the list is measured first and then streamed.
@@ -185,7 +194,11 @@ impl List {
                 object::write_proto(&self.resource, &entry.value, Some(entry.modified), &mut item)?;
                 raw.extend_from_slice(&field(2, &item));
             }
-            return Ok(body::full(envelope::seal(&self.resource.api_version, &self.resource.kind.list_kind, &raw)));
+            return Ok(body::full(envelope::seal(
+                &self.resource.api_version,
+                &self.resource.kind.list_kind,
+                &raw,
+            )));
         }
         for entry in &self.entries {
             let len = spliced(entry)?.len(entry.modified);
@@ -197,21 +210,24 @@ impl List {
         let mut tail = Vec::new();
         envelope::tail(&mut tail);
         let state = (self.entries.into_iter(), Some(head), Some(tail));
-        Ok(body::stream(futures_util::stream::unfold(state, |(mut entries, mut head, mut tail)| async move {
-            let mut out = head.take().unwrap_or_else(|| Vec::with_capacity(CHUNK + 4096));
-            while out.len() < CHUNK {
-                let Some(entry) = entries.next() else {
-                    out.extend_from_slice(&tail.take()?);
-                    break;
-                };
-                let splice = spliced(&entry).expect("the same bytes were measured");
-                let len = splice.len(entry.modified);
-                out.push(2 << 3 | 2);
-                put_varint(&mut out, len);
-                splice.write(entry.modified, &mut out);
-            }
-            Some((Bytes::from(out), (entries, head, tail)))
-        })))
+        Ok(body::stream(futures_util::stream::unfold(
+            state,
+            |(mut entries, mut head, mut tail)| async move {
+                let mut out = head.take().unwrap_or_else(|| Vec::with_capacity(CHUNK + 4096));
+                while out.len() < CHUNK {
+                    let Some(entry) = entries.next() else {
+                        out.extend_from_slice(&tail.take()?);
+                        break;
+                    };
+                    let splice = spliced(&entry).expect("the same bytes were measured");
+                    let len = splice.len(entry.modified);
+                    out.push(2 << 3 | 2);
+                    put_varint(&mut out, len);
+                    splice.write(entry.modified, &mut out);
+                }
+                Some((Bytes::from(out), (entries, head, tail)))
+            },
+        )))
     }
 
     fn tree(self, view: View, now: Wall) -> Result<Bytes, Status> {

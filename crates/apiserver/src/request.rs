@@ -32,8 +32,11 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// `path` is percent-decoded already.
     pub fn parse(method: &http::Method, path: &str, query: &Query) -> Result<RequestInfo, BadPath> {
-        let mut info =
-            RequestInfo { path: path.into(), verb: method.as_str().to_ascii_lowercase(), ..RequestInfo::default() };
+        let mut info = RequestInfo {
+            path: path.into(),
+            verb: method.as_str().to_ascii_lowercase(),
+            ..RequestInfo::default()
+        };
         let trimmed = path.trim_matches('/');
         let mut parts: &[&str] = &trimmed.split('/').collect::<Vec<_>>();
         if parts.len() < 3 || !matches!(parts[0], "api" | "apis") {
@@ -222,8 +225,16 @@ mod tests {
         check("GET", "/api/v1/namespaces/a", "get g= v=v1 ns=a r=namespaces n=a s=");
         check("PUT", "/api/v1/namespaces/a/finalize", "update g= v=v1 ns=a r=namespaces n=a s=finalize");
         check("GET", "/api/v1/namespaces/a/pods/p/log", "get g= v=v1 ns=a r=pods n=p s=log");
-        check("POST", "/apis/apps/v1/namespaces/a/deployments", "create g=apps v=v1 ns=a r=deployments n= s=");
-        check("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection g=apps v=v1 ns=a r=deployments n= s=");
+        check(
+            "POST",
+            "/apis/apps/v1/namespaces/a/deployments",
+            "create g=apps v=v1 ns=a r=deployments n= s=",
+        );
+        check(
+            "DELETE",
+            "/apis/apps/v1/namespaces/a/deployments",
+            "deletecollection g=apps v=v1 ns=a r=deployments n= s=",
+        );
         check("GET", "/api/v1/watch/namespaces/a/pods/p", "watch g= v=v1 ns=a r=pods n=p s=");
         check("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list g= v=v1 ns= r=pods n=x s=");
         check("GET", "/healthz", "get g= v= ns= r= n= s=");
@@ -235,7 +246,8 @@ mod tests {
         bolero::check!().with_max_len(200).with_iterations(20_000).for_each(|bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
             let (path, query) = text.split_once('?').unwrap_or((&text, ""));
-            let _ = RequestInfo::parse(&http::Method::GET, &percent_decode(path, false), &Query::parse(query));
+            let _ =
+                RequestInfo::parse(&http::Method::GET, &percent_decode(path, false), &Query::parse(query));
         });
     }
 }

@@ -7,11 +7,17 @@ use crate::registry::{Call, Reply};
 use crate::stack::Authorize;
 
 /// Answers a review; nothing for kinds that are none.
-pub(crate) fn answer(call: &Call, mut tree: Value, authorizer: &dyn Authorize) -> Option<Result<Reply, Status>> {
+pub(crate) fn answer(
+    call: &Call,
+    mut tree: Value,
+    authorizer: &dyn Authorize,
+) -> Option<Result<Reply, Status>> {
     let status = match &*call.resource.kind.kind {
         "SelfSubjectReview" => json!({"userInfo": user_info(&call.user)}),
         "SelfSubjectAccessReview" => decide(&call.user, &tree["spec"], authorizer),
-        "SubjectAccessReview" | "LocalSubjectAccessReview" => decide(&subject(&tree["spec"]), &tree["spec"], authorizer),
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+            decide(&subject(&tree["spec"]), &tree["spec"], authorizer)
+        }
         _ => return None,
     };
     tree["status"] = status;

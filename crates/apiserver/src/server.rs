@@ -47,7 +47,8 @@ pub struct Tls {
 
 impl Tls {
     fn acceptor(&self) -> Result<TlsAcceptor, io::Error> {
-        let bad = |what: &str, why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {why}"));
+        let bad =
+            |what: &str, why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {why}"));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.client_authority.as_bytes()) {
@@ -61,7 +62,8 @@ impl Tls {
         let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| bad("server certificate", e.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|e| bad("server key", e.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
+            .map_err(|e| bad("server key", e.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| bad("TLS", e.to_string()))?
@@ -74,7 +76,12 @@ impl Tls {
 }
 
 /// Serves until `shutdown`, then lets open requests finish for a while.
-pub async fn serve(listener: TcpListener, tls: &Tls, stack: Arc<Stack>, shutdown: Shutdown) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: &Tls,
+    stack: Arc<Stack>,
+    shutdown: Shutdown,
+) -> io::Result<()> {
     let acceptor = tls.acceptor()?;
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -131,7 +138,11 @@ async fn connection(
         async move { Ok::<_, std::convert::Infallible>(stack.call(request.map(RequestBody::Wire), peer).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -10,7 +10,7 @@ use api::status::Qualified;
 use api::{Status, User, Value};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
 use http::{Request, Response, StatusCode};
 
 use crate::body::{self, Body, RequestBody};
@@ -59,7 +59,8 @@ fn is_public(path: &str) -> bool {
 impl Stack {
     /// Answers one request. Whatever happens, there is an answer.
     pub async fn call(self: &Arc<Self>, request: Request<RequestBody>, peer: Peer) -> Response<Body> {
-        let audit_id = self.registry.names.uid();
+        let named = request.headers().get("audit-id").filter(|id| !id.is_empty()).cloned();
+        let head_only = request.method() == http::Method::HEAD;
         let view = negotiate::response(request.headers(), &Query::default(), true).unwrap_or(View::JSON);
         // A panic is a bug; it costs this request, not the server.
         let mut response = match AssertUnwindSafe(self.layers(request, peer)).catch_unwind().await {
@@ -67,22 +68,29 @@ impl Stack {
             Ok(Err(status)) => refuse(&status, view),
             Err(_) => refuse(&Status::internal("the server panicked while it served this request"), view),
         };
-        let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&audit_id) {
-            headers.insert("audit-id", id);
+        if head_only {
+            *response.body_mut() = body::empty();
         }
+        let headers = response.headers_mut();
+        let audit_id = named.or_else(|| HeaderValue::from_str(&self.registry.names.uid()).ok());
+        headers.extend(audit_id.map(|id| (HeaderName::from_static("audit-id"), id)));
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         response
     }
 
-    async fn layers(self: &Arc<Self>, request: Request<RequestBody>, peer: Peer) -> Result<Response<Body>, Status> {
+    async fn layers(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        peer: Peer,
+    ) -> Result<Response<Body>, Status> {
         let (head, body) = request.into_parts();
         if head.uri.query().is_some_and(|query| query.len() > MAX_QUERY) {
             return Err(Status::bad_request(format!("the query is longer than {MAX_QUERY} bytes")));
         }
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let path = percent_decode(head.uri.path(), false);
-        let info = RequestInfo::parse(&head.method, &path, &query).map_err(|bad| Status::bad_request(bad.0))?;
+        let info =
+            RequestInfo::parse(&head.method, &path, &query).map_err(|bad| Status::bad_request(bad.0))?;
 
         let user = authenticate(&peer, &info)?;
         if let Err(reason) = self.authorizer.authorize(&user, &info) {

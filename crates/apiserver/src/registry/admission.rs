@@ -4,7 +4,6 @@ use api::status::Qualified;
 use api::{Status, Value};
 
 use super::{Call, Registry};
-use crate::object;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -25,12 +24,22 @@ pub struct Attributes<'a> {
 /// A plugin of the chain.
 pub trait Plugin: Send + Sync {
     /// Changes the object, or refuses it.
-    fn mutate(&self, _registry: &Registry, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        _registry: &Registry,
+        _attributes: &Attributes<'_>,
+        _object: &mut Value,
+    ) -> Result<(), Status> {
         Ok(())
     }
 
     /// Refuses the object as it will be stored.
-    fn validate(&self, _registry: &Registry, _attributes: &Attributes<'_>, _object: &Value) -> Result<(), Status> {
+    fn validate(
+        &self,
+        _registry: &Registry,
+        _attributes: &Attributes<'_>,
+        _object: &Value,
+    ) -> Result<(), Status> {
         Ok(())
     }
 }
@@ -70,7 +79,12 @@ struct NamespaceLifecycle;
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl Plugin for NamespaceLifecycle {
-    fn mutate(&self, registry: &Registry, attributes: &Attributes<'_>, _object: &mut Value) -> Result<(), Status> {
+    fn mutate(
+        &self,
+        registry: &Registry,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+    ) -> Result<(), Status> {
         let call = attributes.call;
         if attributes.operation != Operation::Create || call.namespace().is_empty() {
             return Ok(());
@@ -84,16 +98,26 @@ impl Plugin for NamespaceLifecycle {
         let Some(entry) = snapshot.get(&format!("/registry/namespaces/{namespace}")) else {
             return Err(Status::not_found(Qualified::new("", "namespaces"), namespace));
         };
-        if object::beside(entry).digest.deleting {
-            let name = call.info.name.as_str();
-            let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-            return Err(Status::forbidden(call.resource.qualified(), name, why)
-                .with_cause("NamespaceTerminating", format!("namespace {namespace} is being terminated"), "metadata.namespace"));
+        if crate::object::beside(entry).digest.deleting {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let why = format!(
+                "unable to create new content in namespace {namespace} because it is being terminated"
+            );
+            return Err(Status::forbidden(call.resource.qualified(), name, why).with_cause(
+                "NamespaceTerminating",
+                format!("namespace {namespace} is being terminated"),
+                "metadata.namespace",
+            ));
         }
         Ok(())
     }
 
-    fn validate(&self, _registry: &Registry, attributes: &Attributes<'_>, _object: &Value) -> Result<(), Status> {
+    fn validate(
+        &self,
+        _registry: &Registry,
+        attributes: &Attributes<'_>,
+        _object: &Value,
+    ) -> Result<(), Status> {
         let call = attributes.call;
         let namespaces = call.resource.kind.group.is_empty() && call.resource.kind.plural == "namespaces";
         if attributes.operation == Operation::Delete && namespaces && IMMORTAL.contains(&&*call.info.name) {

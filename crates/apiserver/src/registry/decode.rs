@@ -43,7 +43,8 @@ fn parse(resource: &Resource, format: Format, body: &[u8]) -> Result<(Parsed, Ve
             let bad = |e: String| cannot_handle(resource, &resource.kind.kind, &resource.version, &e);
             let envelope = envelope::open(body).map_err(|e| bad(e.to_string()))?;
             check_type(resource, envelope.api_version, envelope.kind)?;
-            let outside = Outside { api_version: &resource.api_version, kind: &resource.kind.kind, revision: None };
+            let outside =
+                Outside { api_version: &resource.api_version, kind: &resource.kind.kind, revision: None };
             let tree = proto::to_tree(schema::builtin(), *message, envelope.raw, outside)
                 .map_err(|e| bad(e.to_string()))?;
             Ok((Parsed::Tree(tree), Vec::new()))
@@ -99,7 +100,8 @@ fn check_type(resource: &Resource, api_version: &str, kind: &str) -> Result<(), 
     let own = &resource.kind;
     if !kind.is_empty() && kind != own.kind {
         let version = api_version.rsplit('/').next().unwrap_or_default();
-        let package = |version: &str| if version.is_empty() { own.group.to_string() } else { version.to_owned() };
+        let package =
+            |version: &str| if version.is_empty() { own.group.to_string() } else { version.to_owned() };
         return Err(cannot_handle(
             resource,
             kind,

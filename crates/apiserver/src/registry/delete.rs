@@ -39,7 +39,9 @@ impl Registry {
                 let uid = self.uid_of(call, &outcome)?;
                 Ok(Reply::status(Status::success(call.resource.qualified(), &name, &uid)))
             }
-            Outcome::Gone(value, revision) => Ok(Reply::Stored { code: 200, value, revision: Some(revision) }),
+            Outcome::Gone(value, revision) => {
+                Ok(Reply::Stored { code: 200, value, revision: Some(revision) })
+            }
             Outcome::Going(value, revision) => {
                 let code = if options.orphan == Some(false) { 202 } else { 200 };
                 Ok(Reply::Stored { code, value, revision: Some(revision) })
@@ -85,9 +87,13 @@ impl Registry {
                     return Ok(Outcome::Going(current.value.clone(), current.modified));
                 }
                 let value = object::to_bytes(resource, &mut tree)?;
-                let stamp = Stamp { version: resource.stored_api_version.as_str().into(), epoch: SCHEMA_EPOCH };
+                let stamp =
+                    Stamp { version: resource.stored_api_version.as_str().into(), epoch: SCHEMA_EPOCH };
                 let put = Put::new(key, value).stamped(stamp);
-                self.store.update(put, current.modified).await.map(|e| Outcome::Going(e.value.clone(), e.modified))
+                self.store
+                    .update(put, current.modified)
+                    .await
+                    .map(|e| Outcome::Going(e.value.clone(), e.modified))
             } else {
                 self.store
                     .delete(key, Some(current.modified))
@@ -117,7 +123,8 @@ impl Registry {
                 (true, Some(held)) => match options.grace {
                     Some(wanted) if wanted < held => {
                         let mut wanted = wanted;
-                        let old = tree["metadata"]["deletionTimestamp"].as_str().and_then(|t| Time::parse(t).ok());
+                        let old =
+                            tree["metadata"]["deletionTimestamp"].as_str().and_then(|t| Time::parse(t).ok());
                         let mut at = old.map_or(call.now.secs(), |time| time.seconds) - held + wanted;
                         if at < call.now.secs() {
                             at = call.now.secs();
@@ -223,7 +230,10 @@ impl Registry {
                 Err(status) => return Err(status),
             }
         }
-        Ok(Reply::List(List { entries: deleted, ..List { resource: found.resource, entries: Vec::new(), head: found.head } }))
+        Ok(Reply::List(List {
+            entries: deleted,
+            ..List { resource: found.resource, entries: Vec::new(), head: found.head }
+        }))
     }
 }
 
@@ -271,7 +281,16 @@ fn preconditions(
 /// Kinds whose delete answers with the object rather than a status.
 fn returns_deleted_object(call: &Call) -> bool {
     let kind = &call.resource.kind;
-    let core = ["pods", "services", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "replicationcontrollers", "resourcequotas", "serviceaccounts"];
+    let core = [
+        "pods",
+        "services",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "podtemplates",
+        "replicationcontrollers",
+        "resourcequotas",
+        "serviceaccounts",
+    ];
     match &*kind.group {
         "" => core.contains(&&*kind.plural),
         "storage.k8s.io" => kind.plural != "csistoragecapacities",
@@ -294,7 +313,8 @@ fn options(call: &Call, body: &[u8]) -> Result<DeleteOptions, Status> {
             let id = table
                 .named("k8s.io.apimachinery.pkg.apis.meta.v1.DeleteOptions")
                 .expect("meta/v1 is in the table");
-            let outside = api::Outside { api_version: envelope.api_version, kind: envelope.kind, revision: None };
+            let outside =
+                api::Outside { api_version: envelope.api_version, kind: envelope.kind, revision: None };
             proto::to_tree(table, id, envelope.raw, outside).map_err(|e| bad(e.to_string()))?
         }
     };

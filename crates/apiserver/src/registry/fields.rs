@@ -18,7 +18,8 @@ pub(super) struct Versions<'a>(pub &'a Resource);
 impl Versions<'_> {
     fn resource(&self, version: &str) -> Option<Resource> {
         let kind = &self.0.kind;
-        let name = kind.versions.iter().map(|v| &*v.name).find(|name| api_version(&kind.group, name) == version)?;
+        let name =
+            kind.versions.iter().map(|v| &*v.name).find(|name| api_version(&kind.group, name) == version)?;
         Resource::builtin(kind, name)
     }
 }
@@ -26,7 +27,9 @@ impl Versions<'_> {
 impl Convert for Versions<'_> {
     fn typing(&self, version: &str) -> Option<Typing<'_>> {
         match &self.0.codec {
-            Codec::Custom { table, root } if version == self.0.api_version => Some(Typing::Message(table, *root)),
+            Codec::Custom { table, root } if version == self.0.api_version => {
+                Some(Typing::Message(table, *root))
+            }
             Codec::Custom { .. } => None,
             Codec::Builtin { message } if version == self.0.api_version => {
                 Some(Typing::Message(schema::builtin(), *message))

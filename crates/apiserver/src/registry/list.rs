@@ -21,10 +21,13 @@ use crate::request::Query;
 /// A revision out of a query.
 pub(super) fn revision(text: &str) -> Result<Revision, Status> {
     text.parse().map_err(|_| {
-        let errors: ErrorList =
-            vec![field::invalid(&Path::new("resourceVersion"), text, format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))]
-                .into_iter()
-                .collect();
+        let errors: ErrorList = vec![field::invalid(
+            &Path::new("resourceVersion"),
+            text,
+            format!("strconv.ParseUint: parsing {text:?}: invalid syntax"),
+        )]
+        .into_iter()
+        .collect();
         Status::bad_request(format!("invalid resource version: {errors}"))
     })
 }
@@ -40,10 +43,10 @@ pub(super) fn selectors(resource: &Resource, query: &Query) -> Result<Selectors,
             (!selector.is_everything()).then_some(selector)
         }
     };
-    let fields: grammar::selector::fields::Selector =
-        query.text("fieldSelector").parse().map_err(|e: grammar::selector::SelectorError| {
-            Status::bad_request(e.to_string())
-        })?;
+    let fields: grammar::selector::fields::Selector = query
+        .text("fieldSelector")
+        .parse()
+        .map_err(|e: grammar::selector::SelectorError| Status::bad_request(e.to_string()))?;
     for term in fields.terms() {
         if !resource.kind.selects(&term.field) {
             return Err(Status::bad_request(format!(
@@ -75,10 +78,17 @@ impl Continue {
         let token: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
         match token["v"].as_str() {
             Some(TOKEN_VERSION) => {}
-            other => return Err(bad(&format!("server does not recognize this encoded version {}", other.unwrap_or_default()))),
+            other => {
+                return Err(bad(&format!(
+                    "server does not recognize this encoded version {}",
+                    other.unwrap_or_default()
+                )));
+            }
         }
         let revision = match token["rv"].as_i64() {
-            None | Some(0) => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+            None | Some(0) => {
+                return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+            }
             Some(newest) if newest < 0 => None,
             Some(revision) => Some(revision as Revision),
         };
@@ -175,7 +185,8 @@ impl Registry {
                 other => read_error(other),
             });
         }
-        let (text, exact) = (call.query.text("resourceVersion"), call.query.text("resourceVersionMatch") == "Exact");
+        let (text, exact) =
+            (call.query.text("resourceVersion"), call.query.text("resourceVersionMatch") == "Exact");
         match text {
             "" => self.store.latest().await.map_err(read_error),
             "0" => Ok(self.store.snapshot()),
@@ -183,7 +194,8 @@ impl Registry {
                 let wanted = revision(text)?;
                 let newest = self.reach(wanted).await?;
                 // Without a match rule, a page of a dated list is of that date, as upstream has it.
-                let paged = !call.query.text("limit").is_empty() && call.query.text("resourceVersionMatch").is_empty();
+                let paged = !call.query.text("limit").is_empty()
+                    && call.query.text("resourceVersionMatch").is_empty();
                 if exact || paged { self.store.at(wanted, span).map_err(read_error) } else { Ok(newest) }
             }
         }
@@ -199,10 +211,14 @@ fn validate(query: &Query) -> Result<(), Status> {
     if !rule.is_empty() {
         let path = Path::new("resourceVersionMatch");
         if query.text("resourceVersion").is_empty() {
-            errors.push(field::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            errors.push(field::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if !query.text("continue").is_empty() {
-            errors.push(field::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+            errors
+                .push(field::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
         if rule != "Exact" && rule != "NotOlderThan" {
             errors.push(field::not_supported(&path, rule, &["Exact", "NotOlderThan", ""]));
@@ -242,7 +258,8 @@ mod tests {
     fn tokens_from_anywhere_never_leave_the_folder() {
         bolero::check!().with_max_len(64).with_iterations(10_000).for_each(|bytes: &[u8]| {
             let start = String::from_utf8_lossy(bytes).into_owned();
-            let token = URL_SAFE_NO_PAD.encode(json!({"v": TOKEN_VERSION, "rv": 1, "start": start}).to_string());
+            let token =
+                URL_SAFE_NO_PAD.encode(json!({"v": TOKEN_VERSION, "rv": 1, "start": start}).to_string());
             if let Ok(token) = Continue::parse(&token, "/registry/pods/") {
                 assert!(!token.start.contains("/../") && token.start.starts_with("/registry/pods/"));
             }

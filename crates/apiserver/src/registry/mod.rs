@@ -63,9 +63,17 @@ pub struct Call {
 /// What a verb answers with.
 pub enum Reply {
     /// An object as it lies in the store.
-    Stored { code: u16, value: Bytes, revision: Option<Revision> },
+    Stored {
+        code: u16,
+        value: Bytes,
+        revision: Option<Revision>,
+    },
     /// A tree of another built-in type: a status, a scale, a review.
-    Tree { code: u16, api_version: String, tree: Value },
+    Tree {
+        code: u16,
+        api_version: String,
+        tree: Value,
+    },
     List(List),
     Watch(WatchStream),
 }
@@ -102,7 +110,11 @@ impl Call {
 
 impl Registry {
     /// Carries out a verb; beside the reply stand the warnings for its author.
-    pub async fn serve(self: &Arc<Self>, call: Call, body: RequestBody) -> Result<(Reply, Vec<String>), Status> {
+    pub async fn serve(
+        self: &Arc<Self>,
+        call: Call,
+        body: RequestBody,
+    ) -> Result<(Reply, Vec<String>), Status> {
         let call = Arc::new(call);
         let reply = self.dispatch(call.clone(), body).await?;
         let warnings = std::mem::take(&mut *call.warnings.lock());
@@ -131,23 +143,31 @@ impl Registry {
             ("watch", "") => self.watch(&call).await.map(Reply::Watch),
             ("create", "") => {
                 let body = body.read().await?;
-                self.detached(call, move |registry, call| async move { registry.create(&call, body).await }).await
+                self.detached(call, move |registry, call| async move { registry.create(&call, body).await })
+                    .await
             }
             ("update", _) => {
                 let body = body.read().await?;
-                self.detached(call, move |registry, call| async move { registry.update(&call, body).await }).await
+                self.detached(call, move |registry, call| async move { registry.update(&call, body).await })
+                    .await
             }
             ("patch", _) => {
                 let body = body.read().await?;
-                self.detached(call, move |registry, call| async move { registry.patch(&call, body).await }).await
+                self.detached(call, move |registry, call| async move { registry.patch(&call, body).await })
+                    .await
             }
             ("delete", "") => {
                 let body = body.read().await?;
-                self.detached(call, move |registry, call| async move { registry.delete(&call, body).await }).await
+                self.detached(call, move |registry, call| async move { registry.delete(&call, body).await })
+                    .await
             }
             ("deletecollection", "") => {
                 let body = body.read().await?;
-                self.detached(call, move |registry, call| async move { registry.delete_all(&call, body).await }).await
+                self.detached(
+                    call,
+                    move |registry, call| async move { registry.delete_all(&call, body).await },
+                )
+                .await
             }
             _ => Err(Status::method_not_allowed()),
         }
@@ -200,7 +220,9 @@ impl Registry {
     /// A snapshot that is at least as new as `wanted`.
     async fn reach(&self, wanted: Revision) -> Result<store::Snapshot, Status> {
         match self.store.wait_for_revision(wanted, REVISION_WAIT).await {
-            Err(store::ReadError::Future { wanted, current }) => Err(Status::too_large_revision(wanted, current)),
+            Err(store::ReadError::Future { wanted, current }) => {
+                Err(Status::too_large_revision(wanted, current))
+            }
             other => other.map_err(read_error),
         }
     }

@@ -57,7 +57,8 @@ impl WriteOptions {
                 errors.push(field::required(&Path::new("fieldManager"), "is required for apply patch"));
             }
             if !apply && force.is_some() {
-                errors.push(field::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+                errors
+                    .push(field::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
             }
         }
         if !errors.is_empty() {
@@ -111,7 +112,11 @@ impl DeleteOptions {
         let from_body = body.is_some();
         let body = body.unwrap_or(&Value::Null);
         let text = |name: &str| {
-            if from_body { body[name].as_str().map(str::to_owned) } else { query.first(name).map(str::to_owned) }
+            if from_body {
+                body[name].as_str().map(str::to_owned)
+            } else {
+                query.first(name).map(str::to_owned)
+            }
         };
         let grace = if from_body {
             body["gracePeriodSeconds"].as_i64()
@@ -133,7 +138,11 @@ impl DeleteOptions {
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
                 let path = Path::new("propagationPolicy");
-                errors.push(field::not_supported(&path, other, &["Background", "Foreground", "Orphan", "nil"]));
+                errors.push(field::not_supported(
+                    &path,
+                    other,
+                    &["Background", "Foreground", "Orphan", "nil"],
+                ));
                 None
             }
         };
@@ -145,7 +154,12 @@ impl DeleteOptions {
             ));
         }
         let dry: Vec<String> = if from_body {
-            body["dryRun"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+            body["dryRun"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|v| v.as_str().map(str::to_owned))
+                .collect()
         } else {
             query.all("dryRun").map(str::to_owned).collect()
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::options::{Validation, WriteOptions};
-use super::write::{text, wrong_uid};
+use super::write::{settle, text, wrong_uid};
 use super::{Call, Registry, Reply, decode, fields};
 use crate::catalog::Codec;
 use crate::object;
@@ -52,7 +52,11 @@ impl Patch {
                 Ok(Patch::Apply(tree))
             }
             _ => {
-                let accepted = if builtin { ACCEPTED.to_owned() } else { ACCEPTED.replace("application/strategic-merge-patch+json, ", "") };
+                let accepted = if builtin {
+                    ACCEPTED.to_owned()
+                } else {
+                    ACCEPTED.replace("application/strategic-merge-patch+json, ", "")
+                };
                 Err(Status::unsupported_media_type(format!(
                     "the body of the request was in an unknown format - accepted media types include: {accepted}"
                 )))
@@ -124,7 +128,13 @@ impl Registry {
     }
 
     /// The object that the patch makes of `live`, with its owners.
-    fn patched(&self, call: &Call, patch: &Patch, live: &Value, options: &WriteOptions) -> Result<Value, Status> {
+    fn patched(
+        &self,
+        call: &Call,
+        patch: &Patch,
+        live: &Value,
+        options: &WriteOptions,
+    ) -> Result<Value, Status> {
         let resource = &call.resource;
         let unprocessable = |message: String| {
             let mut status = Status::invalid(api::status::Qualified::new("", ""), "", &Default::default());
@@ -151,13 +161,13 @@ impl Registry {
                 let Codec::Builtin { message } = &resource.codec else {
                     return Err(Status::internal("strategic merge needs a built-in kind"));
                 };
-                merge::strategic::apply(live.clone(), patch.clone(), schema::builtin(), *message).map_err(|error| {
-                    match error {
+                merge::strategic::apply(live.clone(), patch.clone(), schema::builtin(), *message).map_err(
+                    |error| match error {
                         merge::strategic::Error::Unprocessable(message) => unprocessable(message),
                         merge::strategic::Error::Failed(message) => Status::internal(message),
                         error => Status::bad_request(error.to_string()),
-                    }
-                })?
+                    },
+                )?
             }
             Patch::Apply(patch) => {
                 check_apply(call, patch)?;
@@ -169,11 +179,18 @@ impl Registry {
         };
         let mut new = self.renormalize(call, merged, options.validation, false)?;
         self.default(call, &mut new);
+        settle(live, &mut new);
         Ok(fields::track(call, Some(live), new, &options.manager))
     }
 
     /// Brings a merged tree into the form that decoding it would give, telling of unknown fields as asked.
-    fn renormalize(&self, call: &Call, tree: Value, validation: Validation, apply: bool) -> Result<Value, Status> {
+    fn renormalize(
+        &self,
+        call: &Call,
+        tree: Value,
+        validation: Validation,
+        apply: bool,
+    ) -> Result<Value, Status> {
         let resource = &call.resource;
         let (mut tree, strict) = match &resource.codec {
             Codec::Builtin { message } => {
@@ -181,8 +198,13 @@ impl Registry {
                     if apply {
                         Status::internal(error)
                     } else {
-                        let mut status = Status::invalid(resource.qualified_kind(), &call.info.name, &Default::default());
-                        status.message = format!("{} {:?} is invalid: patch: Invalid value: {tree}: {error}", resource.qualified_kind(), call.info.name);
+                        let mut status =
+                            Status::invalid(resource.qualified_kind(), &call.info.name, &Default::default());
+                        status.message = format!(
+                            "{} {:?} is invalid: patch: Invalid value: {tree}: {error}",
+                            resource.qualified_kind(),
+                            call.info.name
+                        );
                         status
                     }
                 })?;

@@ -54,7 +54,8 @@ impl Registry {
             let wanted = match call.info.verb.as_str() {
                 "update" => given.clone(),
                 _ if call.content_type.starts_with("application/json-patch") => {
-                    merge::json_patch::apply(before, &given).map_err(|e| Status::bad_request(e.to_string()))?
+                    merge::json_patch::apply(before, &given)
+                        .map_err(|e| Status::bad_request(e.to_string()))?
                 }
                 _ => merge::merge_patch::apply(before, given.clone())
                     .map_err(|e| Status::bad_request(e.to_string()))?,
@@ -132,8 +133,10 @@ fn view(tree: &Value, scale: &Scale) -> Value {
             if map.contains_key("matchLabels") || map.contains_key("matchExpressions") {
                 label::Selector::from_object(value).map(|s| s.to_string()).unwrap_or_default()
             } else {
-                label::Selector::from_labels(map.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default())))
-                    .to_string()
+                label::Selector::from_labels(
+                    map.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default())),
+                )
+                .to_string()
             }
         }
         _ => String::new(),

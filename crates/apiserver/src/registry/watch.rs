@@ -13,7 +13,7 @@ use futures_util::Stream;
 use grammar::field::{self, ErrorList, Path};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use store::{Entry, Event, Revision, WatchError, Watcher};
+use store::{Batch, Entry, Event, Revision, WatchError, Watcher};
 
 use super::{Call, Registry, list, read_error};
 use crate::catalog::Resource;
@@ -41,6 +41,9 @@ const ERROR: &str = "ERROR";
 /// Bookmarks come about this often to whoever asked for them.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// The last bookmark comes this long before a watch's time is up.
+const BEFORE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// A watch without a time-out ends between one and two times this.
 const MIN_TIMEOUT: u64 = 1800;
 
@@ -55,7 +58,7 @@ struct State {
     selectors: Selectors,
     view: View,
     clock: SharedClock,
-    watcher: Watcher,
+    watcher: Result<Watcher, WatchError>,
     /// Objects that existed when the watch began.
     initial: VecDeque<Arc<Entry>>,
     /// The bookmark that ends the initial objects, where one was asked for.
@@ -74,7 +77,8 @@ impl Registry {
         validate(call)?;
         let mut selectors = list::selectors(&call.resource, query)?;
         if !call.info.name.is_empty() && selectors.fields.exact_match("metadata.name").is_none() {
-            selectors.fields = grammar::selector::fields::Selector::equal("metadata.name", call.info.name.clone());
+            selectors.fields =
+                grammar::selector::fields::Selector::equal("metadata.name", call.info.name.clone());
         }
         let span = list::span(call, &selectors);
         let send_initial = query.choice("sendInitialEvents");
@@ -97,17 +101,14 @@ impl Registry {
         } else {
             (wanted, VecDeque::new())
         };
-        let watcher = self.store.watch(&span, from).map_err(|error| match error {
-            WatchError::Compacted { from, oldest } => {
-                Status::expired(format!("too old resource version: {from} ({oldest})"))
-            }
-            other => Status::service_unavailable(other.to_string()),
-        })?;
+        // A revision that was forgotten is told as an event, where clients look for it.
+        let watcher = self.store.watch(&span, from);
         let timeout = match query.text("timeoutSeconds").parse::<u64>() {
             Ok(seconds) if seconds > 0 => seconds,
             _ => MIN_TIMEOUT + self.names.below(MIN_TIMEOUT),
         };
         let start = started();
+        let deadline = start + Duration::from_secs(timeout);
         let state = State {
             resource: call.resource.clone(),
             selectors,
@@ -115,15 +116,22 @@ impl Registry {
             clock: self.clock.clone(),
             watcher,
             initial,
-            initial_end: (send_initial == Some(true)).then_some(from),
+            initial_end: (send_initial == Some(true) && bookmarks).then_some(from),
             bookmarks,
-            next_bookmark: start + BOOKMARK_EVERY,
-            deadline: start + Duration::from_secs(timeout),
+            next_bookmark: next_bookmark(start, deadline),
+            deadline,
             columns_sent: false,
             done: false,
         };
         Ok(WatchStream { state, view: call.view })
     }
+}
+
+/// About every minute, and once more shortly before the end, so that the client resumes from where it was.
+fn next_bookmark(now: tokio::time::Instant, deadline: tokio::time::Instant) -> tokio::time::Instant {
+    let last = deadline - BEFORE_DEADLINE.min(deadline - now);
+    let regular = now + BOOKMARK_EVERY;
+    if now < last && last < regular { last } else { regular }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the runtime's timers count from the runtime's own clock")]
@@ -139,7 +147,10 @@ fn validate(call: &Call) -> Result<(), Status> {
     if send.is_some() {
         let path = Path::new("resourceVersionMatch");
         if rule.is_empty() {
-            errors.push(field::forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            errors.push(field::forbidden(
+                &path,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         } else if rule != "NotOlderThan" {
             errors.push(field::not_supported(&path, rule, &["NotOlderThan"]));
         }
@@ -174,6 +185,13 @@ impl WatchStream {
     }
 }
 
+/// What a watch waits for.
+enum Next {
+    Batch(Arc<Batch>),
+    Bookmark(Revision),
+    Failed(WatchError),
+}
+
 impl State {
     /// The next bytes for the client; nothing when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
@@ -190,18 +208,24 @@ impl State {
             return Some(self.bookmark(revision, true));
         }
         loop {
-            let batch = tokio::select! {
-                biased;
-                batch = self.watcher.next() => batch,
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark += BOOKMARK_EVERY;
-                    return Some(self.bookmark(self.watcher.progress(), false));
-                }
+            let next = match &mut self.watcher {
+                Err(error) => Next::Failed(error.clone()),
+                Ok(watcher) => tokio::select! {
+                    biased;
+                    batch = watcher.next() => batch.map_or_else(Next::Failed, Next::Batch),
+                    () = tokio::time::sleep_until(self.deadline) => return None,
+                    () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                        Next::Bookmark(watcher.progress())
+                    }
+                },
             };
-            let mut batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => return Some(self.end(error)),
+            let mut batch = match next {
+                Next::Batch(batch) => batch,
+                Next::Failed(error) => return Some(self.end(error)),
+                Next::Bookmark(revision) => {
+                    self.next_bookmark = next_bookmark(self.next_bookmark, self.deadline);
+                    return Some(self.bookmark(revision, false));
+                }
             };
             loop {
                 for event in &batch.events {
@@ -213,8 +237,8 @@ impl State {
                     break;
                 }
                 // What has come in meanwhile goes out in the same piece.
-                match self.watcher.try_next() {
-                    Ok(Some(more)) => batch = more,
+                match self.watcher.as_mut().map(Watcher::try_next) {
+                    Ok(Ok(Some(more))) => batch = more,
                     _ => break,
                 }
             }
@@ -227,12 +251,13 @@ impl State {
     /// The frame of one event as this watch sees it; nothing where it concerns other objects.
     fn event(&mut self, event: &Event, revision: Revision) -> Option<Bytes> {
         let matches = |entry: &&Arc<Entry>| self.selectors.matches(&self.resource, entry);
-        let (word, entry) = match (event.previous.as_ref().filter(matches), event.entry.as_ref().filter(matches)) {
-            (None, Some(after)) => (ADDED, after.clone()),
-            (Some(_), Some(after)) => (MODIFIED, after.clone()),
-            (Some(before), None) => (DELETED, before.clone()),
-            (None, None) => return None,
-        };
+        let (word, entry) =
+            match (event.previous.as_ref().filter(matches), event.entry.as_ref().filter(matches)) {
+                (None, Some(after)) => (ADDED, after.clone()),
+                (Some(_), Some(after)) => (MODIFIED, after.clone()),
+                (Some(before), None) => (DELETED, before.clone()),
+                (None, None) => return None,
+            };
         if self.view.shape != Shape::Object {
             return Some(self.object(word, &entry.value, revision));
         }
@@ -321,7 +346,11 @@ impl State {
                 let row = json!({"cells": vec![Value::Null; self.resource.kind.columns.len()], "object": render::partial(tree)});
                 let head = api::splice::ListHead { revision, ..Default::default() };
                 let columns = !std::mem::replace(&mut self.columns_sent, true);
-                self.tree(BOOKMARK, "meta.k8s.io/v1", &render::table(&self.resource, vec![row], &head, columns))
+                self.tree(
+                    BOOKMARK,
+                    "meta.k8s.io/v1",
+                    &render::table(&self.resource, vec![row], &head, columns),
+                )
             }
         };
         bytes.unwrap_or_else(|status| self.error(&status))

@@ -55,7 +55,8 @@ impl Registry {
             if managed.is_none() {
                 tree = fields::track(call, None, tree, &options.manager);
             }
-            let attributes = Attributes { call, operation: Operation::Create, dry_run: options.dry_run, old: None };
+            let attributes =
+                Attributes { call, operation: Operation::Create, dry_run: options.dry_run, old: None };
             self.admission.mutate(self, &attributes, &mut tree)?;
             self.default(call, &mut tree);
             to_stored(call, &mut tree);
@@ -99,9 +100,15 @@ impl Registry {
         let name = text(&tree, "name");
         if name != call.info.name {
             return Err(Status::bad_request(if name.is_empty() {
-                format!("the name of the object ({} based on URL) was undeterminable: name must be provided", call.info.name)
+                format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    call.info.name
+                )
             } else {
-                format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name)
+                format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    call.info.name
+                )
             }));
         }
         let written = text(&tree, "resourceVersion").to_owned();
@@ -142,6 +149,7 @@ impl Registry {
             if !uid.is_empty() && uid != text(&live, "uid") {
                 return Err(wrong_uid(call, uid, text(&live, "uid")));
             }
+            settle(&live, &mut new);
             let new = fields::track(call, Some(&live), new, &options.manager);
             match self.commit(call, current, live, new, &options).await? {
                 Some(reply) => return Ok(reply),
@@ -189,7 +197,8 @@ impl Registry {
         let deleting = !meta["deletionTimestamp"].is_null();
         let grace = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
         let namespace_content = new["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-        let gone = deleting && !finalizers && grace == 0 && !(kind.plural == "namespaces" && namespace_content);
+        let gone =
+            deleting && !finalizers && grace == 0 && !(kind.plural == "namespaces" && namespace_content);
 
         let value = object::to_bytes(&call.resource, &mut new)?;
         if options.dry_run {
@@ -312,6 +321,15 @@ fn check_namespace(call: &Call, tree: &Value) -> Result<(), Status> {
     ))
 }
 
+/// Fills in what an update may leave to the object as it lives: its namespace, and the revision that it replaces.
+pub(super) fn settle(live: &Value, new: &mut Value) {
+    for key in ["namespace", "resourceVersion"] {
+        if matches!(text(new, key), "" | "0") && !text(live, key).is_empty() {
+            new["metadata"][key] = live["metadata"][key].clone();
+        }
+    }
+}
+
 pub(super) fn wrong_uid(call: &Call, wanted: &str, found: &str) -> Status {
     Status::conflict(
         call.resource.qualified(),
@@ -326,7 +344,9 @@ pub(super) fn write_error(call: &Call, name: &str, error: WriteError) -> Status 
         WriteError::Conflict { .. } => Status::stale(call.resource.qualified(), name),
         WriteError::Missing { .. } => Status::not_found(call.resource.qualified(), name),
         WriteError::Invalid { reason, .. } => Status::entity_too_large(reason),
-        WriteError::Indeterminate { .. } => Status::timeout("request did not complete within requested timeout", 0),
+        WriteError::Indeterminate { .. } => {
+            Status::timeout("request did not complete within requested timeout", 0)
+        }
         error @ (WriteError::Unavailable { .. } | WriteError::Stopped(_)) => {
             Status::service_unavailable(error.to_string())
         }
