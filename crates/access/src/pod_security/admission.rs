@@ -123,7 +123,7 @@ impl Config {
         }
         let mut outcome = Outcome::default();
         if !errors.is_empty() {
-            outcome.audit.insert("error", format!("Failed to parse policy: {}", aggregate(errors)));
+            outcome.audit.insert("error", format!("Failed to parse policy: {errors}"));
         }
         if enforce {
             outcome.audit.insert("enforce-policy", policy.enforce.to_string());
@@ -242,13 +242,4 @@ fn is_significant(pod: &Value, old: &Value) -> bool {
             let old = known.iter().find(|old| old["name"] == new["name"]);
             old.is_none_or(|old| old["image"] != new["image"])
         })
-}
-
-/// Several errors as one text: brackets where there is more than one.
-fn aggregate(errors: &ErrorList) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    match &*texts {
-        [one] => one.clone(),
-        _ => format!("[{}]", texts.join(", ")),
-    }
 }

@@ -1,6 +1,6 @@
 //! What the labels of a namespace ask for.
 
-use grammar::field::{Error, ErrorList, Path};
+use grammar::field::{ErrorList, Path, invalid};
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,11 +81,11 @@ impl Policy {
         let mut policy = defaults;
         let mut errors = ErrorList::new();
         let label = |name: &str| labels[format!("pod-security.kubernetes.io/{name}")].as_str();
-        let mut invalid = |name: &str, value: &str, problem: &str| {
+        let mut refuse = |name: &str, value: &str, problem: &str| {
             let key = format!("pod-security.kubernetes.io/{name}");
             let root = Path::new("metadata");
             let labels = root.child("labels");
-            errors.push(Error::invalid(&labels.key(&key), value, problem));
+            errors.push(invalid(&labels.key(&key), value, problem));
         };
         let mut enforces = false;
         let modes = [
@@ -102,14 +102,14 @@ impl Policy {
                     }
                     Err(problem) => {
                         standard.level = unreadable;
-                        invalid(mode, text, problem);
+                        refuse(mode, text, problem);
                     }
                 }
             }
             let mode = format!("{mode}-version");
             if let Some(text) = label(&mode) {
                 standard.version = Version::parse(text).unwrap_or_else(|problem| {
-                    invalid(&mode, text, problem);
+                    refuse(&mode, text, problem);
                     Version::Latest
                 });
             }

@@ -3,3 +3,4 @@
 mod decisions;
 mod defaults;
 mod laws;
+mod pod_security;
