@@ -9,6 +9,7 @@ mod attributes;
 pub mod node;
 pub mod pod_security;
 pub mod rbac;
+pub mod tokens;
 mod tree;
 
 pub use attributes::{Attributes, Decision, first_allow};

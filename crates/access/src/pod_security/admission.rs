@@ -84,14 +84,21 @@ impl Config {
     ) -> Result<Outcome, ErrorList> {
         let (policy, errors) = self.policy(namespace);
         let Some(old) = old else {
-            return if errors.is_empty() { Ok(self.exempt_namespace(namespace, policy)) } else { Err(errors) };
+            return if errors.is_empty() {
+                Ok(self.exempt_namespace(namespace, policy))
+            } else {
+                Err(errors)
+            };
         };
         let (before, old_errors) = self.policy(old);
         if !errors.is_empty() && errors != old_errors {
             return Err(errors);
         }
         let (new, was) = (policy.enforce, before.enforce);
-        if new == was || new.level == Level::Privileged || (new.version == was.version && new.level <= was.level) {
+        if new == was
+            || new.level == Level::Privileged
+            || (new.version == was.version && new.level <= was.level)
+        {
             return Ok(Outcome::default());
         }
         if self.exemptions.namespaces.contains(name(namespace)) {
@@ -141,7 +148,9 @@ impl Config {
 
     /// Warns whoever labels an exempt namespace that the labels do nothing.
     fn exempt_namespace(&self, namespace: &Value, policy: Policy) -> Outcome {
-        let same = |a: Standard, b: Standard| a == b || (a.level == Level::Privileged && b.level == Level::Privileged);
+        let same = |a: Standard, b: Standard| {
+            a == b || (a.level == Level::Privileged && b.level == Level::Privileged)
+        };
         let defaults = self.defaults;
         let unchanged = same(policy.enforce, defaults.enforce)
             && same(policy.audit, defaults.audit)
@@ -154,7 +163,8 @@ impl Config {
         let ignored: Vec<_> = modes
             .into_iter()
             .filter(|(mode, standard)| {
-                let has = |suffix: &str| !labels[format!("pod-security.kubernetes.io/{mode}{suffix}")].is_null();
+                let has =
+                    |suffix: &str| !labels[format!("pod-security.kubernetes.io/{mode}{suffix}")].is_null();
                 standard.level != Level::Privileged && (has("") || has("-version"))
             })
             .map(|(mode, standard)| format!("{mode}={standard}"))
@@ -169,7 +179,8 @@ impl Config {
 
     /// Warnings about pods that a stricter level would not have let in. One pod of each controller is looked at first.
     fn existing_pods(&self, namespace: &str, standard: Standard, pods: Vec<Value>) -> Vec<String> {
-        let exempt = |pod: &Value| self.exemptions.runtime_classes.contains(text(&pod["spec"], "runtimeClassName"));
+        let exempt =
+            |pod: &Value| self.exemptions.runtime_classes.contains(text(&pod["spec"], "runtimeClassName"));
         let mut controllers = BTreeSet::new();
         let (mut first, later): (Vec<Value>, Vec<Value>) =
             pods.into_iter().filter(|pod| !exempt(pod)).partition(|pod| {

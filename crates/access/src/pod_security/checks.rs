@@ -31,7 +31,11 @@ impl std::fmt::Display for Violations {
         let texts: Vec<_> = self
             .0
             .iter()
-            .map(|(reason, detail)| if detail.is_empty() { (*reason).into() } else { format!("{reason} ({detail})") })
+            .map(
+                |(reason, detail)| {
+                    if detail.is_empty() { (*reason).into() } else { format!("{reason} ({detail})") }
+                },
+            )
             .collect();
         f.write_str(&texts.join(", "))
     }
@@ -255,7 +259,8 @@ fn app_armor(pod: &Value) -> Violation {
 fn added_capabilities(pod: &Value) -> Violation {
     let mut extra = BTreeSet::new();
     let bad = named(pod, |container| {
-        let added = items(&container["securityContext"]["capabilities"], "add").iter().filter_map(Value::as_str);
+        let added =
+            items(&container["securityContext"]["capabilities"], "add").iter().filter_map(Value::as_str);
         let bad: Vec<_> = added.filter(|name| !DEFAULT_CAPABILITIES.contains(name)).collect();
         extra.extend(bad.iter().map(|name| (*name).to_owned()));
         !bad.is_empty()
@@ -289,7 +294,8 @@ fn host_ports(pod: &Value) -> Violation {
     let uses = count("uses", "use", names.len());
     let what = count("hostPort", "hostPorts", ports.len());
     let ports: Vec<_> = ports.into_iter().collect();
-    (!names.is_empty()).then(|| ("hostPort", format!("{} {uses} {what} {}", containers_text(&names), ports.join(", "))))
+    (!names.is_empty())
+        .then(|| ("hostPort", format!("{} {uses} {what} {}", containers_text(&names), ports.join(", "))))
 }
 
 fn probe_hosts(pod: &Value) -> Violation {
@@ -298,7 +304,8 @@ fn probe_hosts(pod: &Value) -> Violation {
         let lifecycle = &container["lifecycle"];
         let handlers = ["livenessProbe", "readinessProbe", "startupProbe"].map(|key| &container[key]);
         let handlers = handlers.into_iter().chain([&lifecycle["postStart"], &lifecycle["preStop"]]);
-        let used = handlers.flat_map(|h| ["httpGet", "tcpSocket"].map(|key| text(&h[key], "host").to_owned()));
+        let used =
+            handlers.flat_map(|h| ["httpGet", "tcpSocket"].map(|key| text(&h[key], "host").to_owned()));
         let used: Vec<_> = used.filter(|host| !host.is_empty()).collect();
         let is_bad = !used.is_empty();
         hosts.extend(used);
@@ -349,7 +356,10 @@ fn se_linux(pod: &Value, allowed: &[&str]) -> Violation {
     data.extend(user.then(|| "user may not be set".to_owned()));
     data.extend(role.then(|| "role may not be set".to_owned()));
     found(setters, |setters| {
-        ("seLinuxOptions", format!("{setters} set forbidden securityContext.seLinuxOptions: {}", data.join("; ")))
+        (
+            "seLinuxOptions",
+            format!("{setters} set forbidden securityContext.seLinuxOptions: {}", data.join("; ")),
+        )
     })
 }
 
@@ -423,7 +433,8 @@ fn privilege_escalation(pod: &Value) -> Violation {
 
 fn all_capabilities(pod: &Value) -> Violation {
     let capabilities = |container: &Value| container["securityContext"]["capabilities"].clone();
-    let keeps = named(pod, |container| !items(&capabilities(container), "drop").iter().any(|name| name == "ALL"));
+    let keeps =
+        named(pod, |container| !items(&capabilities(container), "drop").iter().any(|name| name == "ALL"));
     let mut extra = BTreeSet::new();
     let adds = named(pod, |container| {
         let capabilities = capabilities(container);

@@ -53,7 +53,8 @@ impl Level {
 impl Version {
     fn parse(text: &str) -> Result<Version, &'static str> {
         let number = |digits: &str| {
-            let plain = digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
+            let plain =
+                digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
             // Upstream reads a signed number, and what does not fit is no version.
             digits.parse::<i64>().ok().filter(|_| plain).map(|minor| Version::Minor(minor.unsigned_abs()))
         };

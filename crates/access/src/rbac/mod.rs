@@ -12,6 +12,7 @@ pub mod reconcile;
 mod rule;
 
 pub use index::{Index, MissingRole, Resolved, not_found_reason};
+pub(crate) use rule::quoted_list;
 pub use rule::{Rule, compact, covers};
 
 /// The API group of all four kinds.

@@ -4,3 +4,4 @@ mod decisions;
 mod defaults;
 mod laws;
 mod pod_security;
+mod tokens;

@@ -43,7 +43,8 @@ fn pods_violate_what_upstream_says_they_violate() {
 
 fn config() -> Config {
     let one = |text: &str| BTreeSet::from([text.to_owned()]);
-    let exemptions = Exemptions { users: one("free"), namespaces: one("open"), runtime_classes: one("sandbox") };
+    let exemptions =
+        Exemptions { users: one("free"), namespaces: one("open"), runtime_classes: one("sandbox") };
     Config { exemptions, ..Config::default() }
 }
 
