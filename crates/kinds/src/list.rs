@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
 use crate::{
-    apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery,
-    events, networking, node_k8s_io, policy, rbac, scheduling, storage, storagemigration,
+    apiextensions, apiregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node_k8s_io, policy, rbac, scheduling,
+    storage, storagemigration,
 };
 
 /// One line a kind, group by group.
@@ -66,6 +67,10 @@ const KINDS: &[fn() -> Kind] = &[
     certificates::certificate_signing_request::kind,
     certificates::cluster_trust_bundle::kind,
     certificates::pod_certificate_request::kind,
+    apiregistration::api_service::kind,
+    flowcontrol::flow_schema::kind,
+    flowcontrol::priority_level_configuration::kind,
+    apiextensions::custom_resource_definition::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());

@@ -3,7 +3,7 @@
 pub mod certificate_signing_request;
 pub mod cluster_trust_bundle;
 mod keys;
-mod pem;
+pub(crate) mod pem;
 pub mod pod_certificate_request;
 mod pod_certificate_status;
 

@@ -3,7 +3,7 @@
 use crate::base64;
 
 /// One block, or what looks like one.
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub label: &'a str,
     pub has_headers: bool,
     pub bytes: Vec<u8>,
@@ -14,7 +14,7 @@ const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
 /// Every block of `text`, in order. What is no block is passed over, as Go does.
-pub(super) fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
+pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
