@@ -1,0 +1,4 @@
+mod conversion;
+mod decisions;
+mod properties;
+mod queueing;
