@@ -7,16 +7,20 @@
 
 pub mod deployment;
 pub mod endpoint_slice;
+pub mod endpoints;
 pub mod garbage;
 #[cfg(test)]
 mod model;
+pub mod namespace;
 pub mod owner;
 pub mod plan;
+pub mod pod_garbage;
 pub mod pods;
 pub mod replica_set;
 pub mod replicas;
 pub mod root_ca;
 pub mod service_account;
+pub mod taint_eviction;
 pub mod time;
 pub mod view;
 

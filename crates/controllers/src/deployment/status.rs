@@ -105,7 +105,10 @@ impl Work<'_> {
     fn copy_failures(&mut self) {
         let failure = |set: &ReplicaSet| {
             let conditions = set.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            conditions.cloned().find(|condition| condition.type_.as_deref() == Some(REPLICA_FAILURE))
+            conditions
+                .into_iter()
+                .find(|condition| condition.type_.as_deref() == Some(REPLICA_FAILURE))
+                .cloned()
         };
         match self.new.iter().chain(&self.old).find_map(|own| failure(&own.set)) {
             None => remove(&mut self.deployment, REPLICA_FAILURE),
