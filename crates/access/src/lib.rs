@@ -6,6 +6,8 @@
 //! This crate performs no I/O, reads no clock and draws no random number of its own; it never reads the store.
 
 mod attributes;
+pub mod audit;
+pub mod fairness;
 pub mod node;
 pub mod pod_security;
 pub mod rbac;
