@@ -12,6 +12,8 @@ pub mod garbage;
 #[cfg(test)]
 mod model;
 pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
 pub mod owner;
 pub mod plan;
 pub mod pod_garbage;
