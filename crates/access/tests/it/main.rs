@@ -4,4 +4,5 @@ mod decisions;
 mod defaults;
 mod laws;
 mod pod_security;
+mod restriction;
 mod tokens;
