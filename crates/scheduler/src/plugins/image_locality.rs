@@ -32,7 +32,7 @@ impl Images<'_> {
             let size = *holders.get(&slot)?;
             Some((size as f64 * (holders.len() as f64 / self.nodes)) as i64)
         };
-        let sum: i64 = self.holders.iter().filter_map(scaled).sum();
+        let sum = self.holders.iter().filter_map(scaled).fold(0, i64::saturating_add);
         let most = MOST_EACH * self.wanted;
         MAX_SCORE * (sum.clamp(LEAST, most) - LEAST) / (most - LEAST)
     }

@@ -189,7 +189,7 @@ fn spread_pod(topology: &str, max_skew: i64) -> Arc<PodInfo> {
 fn hard_spreading_evens_out_zones() {
     let two = [on("a", "n1", web), on("b", "n2", web)];
     check_placed(cluster(&[zone_a, zone_a, zone_b], &two), &spread_pod(ZONE, 1), "n3");
-    check_placed(cluster(&[zone_a, zone_a, zone_b], &two[..1]), &spread_pod(HOSTNAME, 1), "n3");
+    check_placed(cluster(&[zone_a, zone_a, zone_b], &two), &spread_pod(HOSTNAME, 1), "n3");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn scores_decide_between_nodes_that_fit() {
         &pod("p", |_| ()),
         "n2",
     );
-    let image = |n: &mut NodeInfo| drop(n.images.insert("big:latest".into(), 900 << 20));
+    let image = |n: &mut NodeInfo| n.images.extend([("big:latest".to_owned(), 900 << 20)]);
     check_placed(cluster(&[any, image], &[]), &pod("p", |p| p.images.push("big:latest".into())), "n2");
     check_placed(
         cluster(&[any, any], &[on("other", "n2", web)]),
