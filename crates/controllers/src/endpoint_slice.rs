@@ -550,7 +550,7 @@ mod tests {
     /// overflows, a plan that was carried out needs no other, and one pod's change costs one write.
     #[test]
     fn slices_follow_the_pods() {
-        for seed in 0..6 {
+        for seed in crate::model::seeds(6) {
             let mut cluster = Cluster::new(seed);
             let mut pods: BTreeMap<u64, Value> = BTreeMap::new();
             for round in 0..12 {

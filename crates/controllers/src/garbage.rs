@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn whatever_happens_what_is_owned_stays_and_what_is_not_goes() {
         const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
-        for seed in 0..400 {
+        for seed in crate::model::seeds(400) {
             let mut random = SeededRandom::new(seed);
             let mut world = World::default();
             let name = |random: &mut SeededRandom| NAMES[random.below(8) as usize];

@@ -20,6 +20,7 @@ pub mod pod_garbage;
 pub mod pods;
 pub mod replica_set;
 pub mod replicas;
+pub mod replication_controller;
 pub mod root_ca;
 pub mod service_account;
 pub mod taint_eviction;

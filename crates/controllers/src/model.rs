@@ -24,6 +24,12 @@ pub(crate) struct Cluster {
 
 pub(crate) const NAMESPACE: &str = "default";
 
+/// The seeds of a test that takes `count` of them, times what the environment asks for.
+pub(crate) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("BOGA_SEEDS").ok().and_then(|times| times.parse::<u64>().ok()).unwrap_or(1);
+    0..count * times
+}
+
 impl Cluster {
     pub fn new(seed: u64) -> Cluster {
         let now = Wall::from_secs(1_800_000_000);

@@ -317,7 +317,7 @@ pub(crate) mod tests {
 
     #[test]
     fn any_history_ends_with_the_wanted_pods() {
-        for seed in 0..30 {
+        for seed in crate::model::seeds(30) {
             let mut cluster = Cluster::new(seed);
             let target = cluster.create(Kind::REPLICA_SET, set(3));
             for round in 0..40 {

@@ -81,7 +81,7 @@ fn reason(deployment: &Deployment) -> &str {
 
 #[test]
 fn rollouts_keep_within_their_fences_and_come_to_rest() {
-    for seed in 0..40 {
+    for seed in crate::model::seeds(40) {
         let mut cluster = Cluster::new(seed);
         let replicas = 1 + cluster.random.below(10);
         let surge = json!(format!("{}%", cluster.random.below(60)));
