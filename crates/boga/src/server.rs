@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::catalog::Catalog;
-use apiserver::registry::{Admission, Names, Registry};
+use apiserver::registry::{Admission, Cidr, Names, Ranges, Registry};
 use apiserver::server::{Tls, serve};
 use apiserver::stack::{MastersOnly, Stack};
 use apiserver::{bootstrap, object};
@@ -55,9 +55,23 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
     etcd_keyfile: Option<PathBuf>,
 
+    /// The IPv4 range of services' addresses
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12", value_parser = cidr)]
+    service_cidr: Cidr,
+
     /// Write an administrator's kubeconfig here once the server is ready
     #[arg(long, value_name = "FILE")]
     write_kubeconfig: Option<PathBuf>,
+}
+
+impl Flags {
+    fn ranges(&self) -> Ranges {
+        Ranges { addresses: self.service_cidr, ..Ranges::default() }
+    }
+}
+
+fn cidr(text: &str) -> Result<Cidr, String> {
+    Cidr::parse(text).ok_or_else(|| format!("{text} is not an IPv4 range of at least four addresses"))
 }
 
 pub fn run(flags: Flags) -> Result<(), Failure> {
@@ -96,6 +110,7 @@ async fn server(flags: Flags) -> Result<(), Failure> {
         clock: clock.clone(),
         names: Names::new(Box::new(SystemRandom)),
         admission: Admission::standard(),
+        ranges: flags.ranges(),
     });
     let stack = Arc::new(Stack { registry, authorizer: Box::new(MastersOnly), version: version() });
     bootstrap::run(&stack).await?;
@@ -104,6 +119,7 @@ async fn server(flags: Flags) -> Result<(), Failure> {
         .await
         .map_err(|e| format!("listening on {}:{}: {e}", flags.bind, flags.port))?;
     let address = listener.local_addr()?;
+    bootstrap::advertise(&stack, address).await?;
     if let Some(path) = &flags.write_kubeconfig {
         let user = authority.client(&Identity::new("kubernetes-admin", &["system:masters"]), clock.wall())?;
         let host = if flags.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { flags.bind };

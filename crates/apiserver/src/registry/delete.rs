@@ -101,7 +101,12 @@ impl Registry {
                     .map(|deleted| Outcome::Gone(deleted.entry.value.clone(), deleted.revision))
             };
             match written {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    if matches!(outcome, Outcome::Gone(..)) {
+                        self.release_unheld(call, &before, None).await;
+                    }
+                    return Ok(outcome);
+                }
                 Err(WriteError::Conflict { .. }) if options.revision.is_none() => continue,
                 Err(error) => return Err(write_error(call, name, error)),
             }

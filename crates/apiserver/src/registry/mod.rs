@@ -4,6 +4,7 @@
 //! half done. Reads answer from snapshots; watches follow the store's history.
 
 mod admission;
+mod allocation;
 mod decode;
 mod delete;
 mod fields;
@@ -32,6 +33,7 @@ use crate::render::List;
 use crate::request::{Query, RequestInfo};
 
 pub use admission::{Admission, Attributes, Operation};
+pub use allocation::{Cidr, Ranges};
 pub use names::Names;
 pub use watch::WatchStream;
 
@@ -42,6 +44,8 @@ pub struct Registry {
     pub clock: SharedClock,
     pub names: Names,
     pub admission: Admission,
+    /// Where services get their addresses and ports from.
+    pub ranges: Ranges,
 }
 
 /// One request for one resource, past authorization.

@@ -1,5 +1,6 @@
 //! Create and update, and the path that every write takes to the store.
 
+use api::status::Reason;
 use api::{Status, Value};
 use bytes::Bytes;
 use grammar::field::{self, ErrorList, Path};
@@ -60,37 +61,56 @@ impl Registry {
             self.admission.mutate(self, &attributes, &mut tree)?;
             self.default(call, &mut tree);
             to_stored(call, &mut tree);
-            let author = author(call);
-            let cx = context(call, &author);
-            call.resource.kind.prepare_create(&mut tree, &cx);
-            let errors = call.resource.kind.validate_create(&tree, &cx);
-            if !errors.is_empty() {
-                return Err(Status::invalid(call.resource.qualified_kind(), &name, &errors));
+            let reserved = self.reserve(call, &mut tree, None, options.dry_run).await?;
+            let refused = match self.store_new(call, tree, &name, &attributes).await {
+                Ok(reply) => return Ok(reply),
+                Err(refused) => refused,
+            };
+            if !may_have_happened(&refused) {
+                self.give_back(reserved).await;
             }
-            for warning in call.resource.kind.warnings("", &tree, None, &cx) {
-                call.warn(warning);
+            if !generated || refused.reason != Reason::AlreadyExists {
+                return Err(refused);
             }
-            call.resource.kind.strategy.canonicalize(&mut tree);
-            self.admission.validate(self, &attributes, &tree)?;
-
-            let value = object::to_bytes(&call.resource, &mut tree)?;
-            let key = call.resource.kind.key(call.namespace(), &name);
-            if options.dry_run {
-                if self.store.latest().await.map_err(super::read_error)?.get(&key).is_some() {
-                    return Err(Status::already_exists(call.resource.qualified(), &name));
-                }
-                return Ok(Reply::Stored { code: 201, value, revision: None });
-            }
-            match self.store.create(self.put(call, key, value)).await {
-                Ok(entry) => return Ok(Reply::entry(201, &entry)),
-                Err(WriteError::Exists { .. }) if generated && attempt + 1 < MAX_NAME_RETRIES => continue,
-                Err(WriteError::Exists { .. }) if generated => {
-                    return Err(Status::generate_name_conflict(call.resource.qualified(), &name, 1));
-                }
-                Err(error) => return Err(write_error(call, &name, error)),
+            if attempt + 1 == MAX_NAME_RETRIES {
+                return Err(Status::generate_name_conflict(call.resource.qualified(), &name, 1));
             }
         }
         unreachable!("the loop returns")
+    }
+
+    /// The part of a create behind its reservations.
+    async fn store_new(
+        &self,
+        call: &Call,
+        mut tree: Value,
+        name: &str,
+        attributes: &Attributes<'_>,
+    ) -> Result<Reply, Status> {
+        let kind = &call.resource.kind;
+        let author = author(call);
+        let cx = context(call, &author);
+        kind.prepare_create(&mut tree, &cx);
+        let errors = kind.validate_create(&tree, &cx);
+        if !errors.is_empty() {
+            return Err(Status::invalid(call.resource.qualified_kind(), name, &errors));
+        }
+        for warning in kind.warnings("", &tree, None, &cx) {
+            call.warn(warning);
+        }
+        kind.strategy.canonicalize(&mut tree);
+        self.admission.validate(self, attributes, &tree)?;
+
+        let value = object::to_bytes(&call.resource, &mut tree)?;
+        let key = kind.key(call.namespace(), name);
+        if attributes.dry_run {
+            if self.store.latest().await.map_err(super::read_error)?.get(&key).is_some() {
+                return Err(Status::already_exists(call.resource.qualified(), name));
+            }
+            return Ok(Reply::Stored { code: 201, value, revision: None });
+        }
+        let entry = self.store.create(self.put(call, key, value)).await;
+        entry.map(|entry| Reply::entry(201, &entry)).map_err(|error| write_error(call, name, error))
     }
 
     pub(super) async fn update(&self, call: &Call, body: Bytes) -> Result<Reply, Status> {
@@ -169,42 +189,56 @@ impl Registry {
         mut new: Value,
         options: &WriteOptions,
     ) -> Result<Option<Reply>, Status> {
-        let kind = &call.resource.kind;
-        let sub = call.info.subresource.as_str();
         let attributes =
             Attributes { call, operation: Operation::Update, dry_run: options.dry_run, old: Some(&live) };
         self.admission.mutate(self, &attributes, &mut new)?;
         self.default(call, &mut new);
         to_stored(call, &mut new);
         let old = tree_of(&call.resource, current)?;
+        let reserved = self.reserve(call, &mut new, Some(&old), options.dry_run).await?;
+        let outcome = self.store_change(call, current, &old, &mut new, &attributes).await;
+        match &outcome {
+            Ok(Some(_)) if options.dry_run => {}
+            Ok(Some(_)) => {
+                let left = (!is_over(call, &new)).then_some(&new);
+                self.release_unheld(call, &old, left).await;
+            }
+            Err(refused) if may_have_happened(refused) => {}
+            Ok(None) | Err(_) => self.give_back(reserved).await,
+        }
+        outcome
+    }
+
+    /// The part of an update behind its reservations. `new` ends as it was written.
+    async fn store_change(
+        &self,
+        call: &Call,
+        current: &Entry,
+        old: &Value,
+        new: &mut Value,
+        attributes: &Attributes<'_>,
+    ) -> Result<Option<Reply>, Status> {
+        let kind = &call.resource.kind;
+        let sub = call.info.subresource.as_str();
         let author = author(call);
         let cx = context(call, &author);
-        kind.prepare_update(sub, &mut new, &old, &cx);
-        let errors = kind.validate_update(sub, &new, &old, &cx);
+        kind.prepare_update(sub, new, old, &cx);
+        let errors = kind.validate_update(sub, new, old, &cx);
         if !errors.is_empty() {
             return Err(Status::invalid(call.resource.qualified_kind(), &call.info.name, &errors));
         }
-        for warning in kind.warnings(sub, &new, Some(&old), &cx) {
+        for warning in kind.warnings(sub, new, Some(old), &cx) {
             call.warn(warning);
         }
-        kind.strategy.canonicalize(&mut new);
-        merge::apply::restore_timestamps(&old, &mut new);
-        self.admission.validate(self, &attributes, &new)?;
+        kind.strategy.canonicalize(new);
+        merge::apply::restore_timestamps(old, new);
+        self.admission.validate(self, attributes, new)?;
 
-        // The last finalizer of an object that is being deleted takes the object with it.
-        let meta = &new["metadata"];
-        let finalizers = meta["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-        let deleting = !meta["deletionTimestamp"].is_null();
-        let grace = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        let namespace_content = new["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-        let gone =
-            deleting && !finalizers && grace == 0 && !(kind.plural == "namespaces" && namespace_content);
-
-        let value = object::to_bytes(&call.resource, &mut new)?;
-        if options.dry_run {
+        let value = object::to_bytes(&call.resource, new)?;
+        if attributes.dry_run {
             return Ok(Some(Reply::Stored { code: 200, value, revision: Some(current.modified) }));
         }
-        if gone {
+        if is_over(call, new) {
             return match self.store.delete(&current.key, Some(current.modified)).await {
                 Ok(deleted) => Ok(Some(Reply::Stored { code: 200, value, revision: Some(deleted.revision) })),
                 Err(WriteError::Conflict { .. }) => Ok(None),
@@ -319,6 +353,22 @@ fn check_namespace(call: &Call, tree: &Value) -> Result<(), Status> {
     Err(Status::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
     ))
+}
+
+/// Whether the last finalizer of an object that is being deleted has gone, which takes the object with it.
+fn is_over(call: &Call, tree: &Value) -> bool {
+    let meta = &tree["metadata"];
+    let held = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    let namespace = call.resource.kind.plural == "namespaces";
+    !meta["deletionTimestamp"].is_null()
+        && !held(&meta["finalizers"])
+        && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && !(namespace && held(&tree["spec"]["finalizers"]))
+}
+
+/// A write of which nobody knows whether it took place keeps what it has reserved; the next repair tells.
+fn may_have_happened(refused: &Status) -> bool {
+    refused.reason == Reason::Timeout
 }
 
 /// Fills in what an update may leave to the object as it lives: its namespace, and the revision that it replaces.

@@ -1,5 +1,6 @@
 //! The request stack as its callers see it: in process, and over TLS.
 
+mod allocation;
 mod deletes;
 mod patches;
 mod reads;

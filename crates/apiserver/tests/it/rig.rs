@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::User;
 use apiserver::body::{Body, RequestBody};
 use apiserver::catalog::Catalog;
-use apiserver::registry::{Admission, Names, Registry};
+use apiserver::registry::{Admission, Cidr, Names, Ranges, Registry};
 use apiserver::stack::{MastersOnly, Peer, Stack};
 use apiserver::{bootstrap, object};
 use base::clock::{SimClock, Wall};
@@ -28,10 +28,16 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new() -> Rig {
-        Rig::over(tempfile::tempdir().expect("a temporary folder")).await
+        Rig::over(tempfile::tempdir().expect("a temporary folder"), Ranges::default()).await
     }
 
-    async fn over(folder: tempfile::TempDir) -> Rig {
+    /// Services get their addresses out of `cidr`.
+    pub async fn with_addresses(cidr: &str) -> Rig {
+        let ranges = Ranges { addresses: Cidr::parse(cidr).expect("a range"), ..Ranges::default() };
+        Rig::over(tempfile::tempdir().expect("a temporary folder"), ranges).await
+    }
+
+    async fn over(folder: tempfile::TempDir, ranges: Ranges) -> Rig {
         let clock = SimClock::starting_at(Wall::from_secs(1_700_000_000));
         let options = Options::new(Arc::new(clock.clone()), Arc::new(object::annotate), None);
         let store =
@@ -42,6 +48,7 @@ impl Rig {
             clock: Arc::new(clock.clone()),
             names: Names::new(Box::new(SeededRandom::new(7))),
             admission: Admission::standard(),
+            ranges,
         });
         let version = json!({"major": "1", "minor": "37"});
         let stack = Arc::new(Stack { registry, authorizer: Box::new(MastersOnly), version });
@@ -52,7 +59,7 @@ impl Rig {
     /// Closes the store and opens it again.
     pub async fn restart(self) -> Rig {
         self.stack.registry.store.close().await;
-        Rig::over(self.folder).await
+        Rig::over(self.folder, self.stack.registry.ranges.clone()).await
     }
 
     pub async fn send(&self, request: Request<RequestBody>) -> Response<Body> {
