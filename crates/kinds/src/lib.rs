@@ -41,6 +41,7 @@ pub mod networking;
 pub mod node_k8s_io;
 pub mod policy;
 pub mod rbac;
+pub mod resource;
 pub mod scheduling;
 pub mod storage;
 pub mod storagemigration;

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use crate::kind::Kind;
 use crate::{
-    apiextensions, apiregistration, apps, authentication, authorization, autoscaling, batch, certificates,
-    coordination, core, discovery, events, flowcontrol, networking, node_k8s_io, policy, rbac, scheduling,
-    storage, storagemigration,
+    admissionregistration, apiextensions, apiregistration, apps, authentication, authorization, autoscaling,
+    batch, certificates, coordination, core, discovery, events, flowcontrol, networking, node_k8s_io, policy,
+    rbac, resource, scheduling, storage, storagemigration,
 };
 
 /// One line a kind, group by group.
@@ -71,6 +71,15 @@ const KINDS: &[fn() -> Kind] = &[
     flowcontrol::flow_schema::kind,
     flowcontrol::priority_level_configuration::kind,
     apiextensions::custom_resource_definition::kind,
+    admissionregistration::mutating_admission_policy::kind,
+    admissionregistration::mutating_admission_policy_binding::kind,
+    admissionregistration::mutating_webhook_configuration::kind,
+    admissionregistration::validating_admission_policy::kind,
+    admissionregistration::validating_admission_policy_binding::kind,
+    admissionregistration::validating_webhook_configuration::kind,
+    resource::device_class::kind,
+    resource::device_taint_rule::kind,
+    resource::resource_claim_template::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());
