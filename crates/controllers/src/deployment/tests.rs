@@ -52,10 +52,11 @@ fn step(cluster: &mut Cluster, target: &Target) -> bool {
 fn settle(cluster: &mut Cluster, target: &Target) {
     for _ in 0..200 {
         let is_busy = step(cluster, target);
+        let all: Vec<Pod> = cluster.list(&Kind::POD);
+        // Looked at before time passes: a pod that becomes ready now is yet to be reported.
+        let is_done = !is_busy && all.iter().all(|pod| pods::is_ready(pod) && pods::is_active(pod));
         cluster.tick(|_| true);
-        if !is_busy
-            && cluster.list::<Pod>(&Kind::POD).iter().all(|pod| pods::is_ready(pod) && pods::is_active(pod))
-        {
+        if is_done {
             return;
         }
     }
