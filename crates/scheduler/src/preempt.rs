@@ -95,7 +95,7 @@ fn started(pod: &PodInfo) -> Wall {
 }
 
 fn by_importance(pods: &mut [Arc<PodInfo>]) {
-    pods.sort_by(|a, b| (Reverse(a.priority), started(a)).cmp(&(Reverse(b.priority), started(b))));
+    pods.sort_by_key(|pod| (Reverse(pod.priority), started(pod)));
 }
 
 /// Enough nodes on which preemption would help, from a random one on, and why it would not on the others asked.
