@@ -5,6 +5,7 @@
 
 mod admission;
 mod allocation;
+mod binding;
 mod decode;
 mod delete;
 mod fields;
@@ -107,6 +108,24 @@ impl Call {
         if self.resource.kind.is_namespaced() { &self.info.namespace } else { "" }
     }
 
+    /// The same request about an object of `resource` itself.
+    fn about(&self, resource: Arc<Resource>) -> Call {
+        let mut info = self.info.clone();
+        info.subresource.clear();
+        Call {
+            resource,
+            info,
+            query: self.query.clone(),
+            user: self.user.clone(),
+            agent: self.agent.clone(),
+            content_type: self.content_type.clone(),
+            format: self.format.clone(),
+            view: self.view,
+            now: self.now,
+            warnings: Default::default(),
+        }
+    }
+
     fn not_found(&self) -> Status {
         Status::not_found(self.resource.qualified(), &self.info.name)
     }
@@ -132,6 +151,12 @@ impl Registry {
             match role {
                 Some(kinds::kind::Role::Part(_)) => {}
                 Some(kinds::kind::Role::Scale(scale)) => return self.scale(call, scale, body).await,
+                Some(kinds::kind::Role::Special) if sub == "binding" && call.info.verb == "create" => {
+                    let body = body.read().await?;
+                    return self
+                        .detached(call, move |registry, call| async move { registry.bind(&call, body).await })
+                        .await;
+                }
                 Some(kinds::kind::Role::Special) => {
                     return Err(Status::service_unavailable(format!(
                         "{}/{sub} is not served by this server yet",
@@ -145,6 +170,13 @@ impl Registry {
             ("get", _) => self.get(&call).await,
             ("list", "") => self.list(&call).await.map(Reply::List),
             ("watch", "") => self.watch(&call).await.map(Reply::Watch),
+            ("create", "")
+                if call.resource.kind.group.is_empty() && call.resource.kind.plural == "bindings" =>
+            {
+                let body = body.read().await?;
+                self.detached(call, move |registry, call| async move { registry.bind(&call, body).await })
+                    .await
+            }
             ("create", "") => {
                 let body = body.read().await?;
                 self.detached(call, move |registry, call| async move { registry.create(&call, body).await })

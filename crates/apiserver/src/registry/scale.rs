@@ -87,7 +87,7 @@ impl Registry {
             set(&mut new, &scale.spec_replicas, replicas.into());
             let new = fields::track(call, Some(&live), new, &options.manager);
             // The parent is written by its own rules, not by those of a subresource.
-            let parent = parent(call);
+            let parent = call.about(call.resource.clone());
             match self.commit(&parent, current, live, new, &options).await? {
                 Some(Reply::Stored { value, revision, .. }) => {
                     let tree = object::served_tree(&call.resource, &value, revision)?;
@@ -98,24 +98,6 @@ impl Registry {
             }
         }
         Err(Status::stale(call.resource.qualified(), &call.info.name))
-    }
-}
-
-/// The call as one for the object itself.
-fn parent(call: &Call) -> Call {
-    let mut info = call.info.clone();
-    info.subresource.clear();
-    Call {
-        resource: call.resource.clone(),
-        info,
-        query: call.query.clone(),
-        user: call.user.clone(),
-        agent: call.agent.clone(),
-        content_type: call.content_type.clone(),
-        format: call.format.clone(),
-        view: call.view,
-        now: call.now,
-        warnings: Default::default(),
     }
 }
 

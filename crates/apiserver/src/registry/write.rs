@@ -256,7 +256,7 @@ impl Registry {
         }
     }
 
-    fn put(&self, call: &Call, key: String, value: Bytes) -> Put {
+    pub(super) fn put(&self, call: &Call, key: String, value: Bytes) -> Put {
         let put = Put::new(key, value).stamped(Stamp {
             version: call.resource.stored_api_version.as_str().into(),
             epoch: SCHEMA_EPOCH,

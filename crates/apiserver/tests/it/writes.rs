@@ -269,3 +269,32 @@ async fn conf_34_status_and_scale_write_their_own_part() {
     );
     assert!(revision(&rig.get(&target).await.ok()) > revision(&scale));
 }
+
+#[tokio::test]
+async fn conf_35_a_pod_is_bound_once() {
+    let rig = Rig::new().await;
+    let binding =
+        |name: &str| json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "node"}});
+    rig.post(PODS, &pod("p")).await.ok();
+    let target = format!("{PODS}/p/binding");
+    let answer = rig.post(&target, &binding("p")).await;
+    assert_eq!((answer.code, answer.json()["status"].clone()), (201, json!("Success")));
+    let bound = rig.get(&format!("{PODS}/p")).await.ok();
+    assert_eq!(bound["spec"]["nodeName"], "node");
+    let condition = &bound["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["status"]), (&json!("PodScheduled"), &json!("True")));
+    rig.post(&target, &binding("p")).await.refused(
+        409,
+        "Conflict",
+        "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"node\"",
+    );
+    rig.post(&format!("{PODS}/none/binding"), &binding("none")).await.refused(
+        404,
+        "NotFound",
+        "pods \"none\" not found",
+    );
+
+    rig.post(PODS, &pod("q")).await.ok();
+    assert_eq!(rig.post("/api/v1/namespaces/default/bindings", &binding("q")).await.code, 201);
+    assert_eq!(rig.get(&format!("{PODS}/q")).await.ok()["spec"]["nodeName"], "node");
+}
