@@ -80,6 +80,7 @@ const KINDS: &[fn() -> Kind] = &[
     resource::device_class::kind,
     resource::device_taint_rule::kind,
     resource::resource_claim_template::kind,
+    resource::resource_claim::kind,
 ];
 
 static ALL: LazyLock<Vec<Arc<Kind>>> = LazyLock::new(|| KINDS.iter().map(|kind| Arc::new(kind())).collect());

@@ -253,10 +253,11 @@ impl Rights {
         self::conditions(&conditions, old, errs);
         let was = old.at("status").text("certificate");
         let changed = certificate.str() != was;
-        if changed && bad_certificates(was).is_none() {
-            if let Some(complaint) = bad_certificates(certificate.str()) {
-                errs.push(certificate.invalid_as("<certificate data>", complaint));
-            }
+        if changed
+            && bad_certificates(was).is_none()
+            && let Some(complaint) = bad_certificates(certificate.str())
+        {
+            errs.push(certificate.invalid_as("<certificate data>", complaint));
         }
         for ty in FINAL {
             let (before, now) = (of_type(old, ty), of_type(new, ty));

@@ -114,7 +114,7 @@ fn fault(block: &pem::Block<'_>) -> Option<String> {
         return Some("has PEM block headers".to_owned());
     }
     let certificate = match X509Certificate::from_der(&block.bytes) {
-        Ok((rest, certificate)) if rest.is_empty() => certificate,
+        Ok(([], certificate)) => certificate,
         _ => return Some("does not parse as X.509".to_owned()),
     };
     (!certificate.is_ca()).then(|| "does not have the CA bit set".to_owned())

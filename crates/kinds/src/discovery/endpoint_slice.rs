@@ -127,7 +127,7 @@ fn first_three(items: impl Iterator<Item = String>) -> String {
     let shown = items[..items.len().min(SHOWN)].join(",");
     match items.len() {
         0 => "<unset>".to_owned(),
-        ..=SHOWN => shown,
+        1..=SHOWN => shown,
         count => format!("{shown} + {} more...", count - SHOWN),
     }
 }

@@ -44,6 +44,24 @@ fn default_request(request: &mut Value) {
     }
 }
 
+/// Drops what belongs to a feature that is off by default, unless the old claim has it.
+pub(super) fn drop_disabled(spec: &mut Value, before: &Value) {
+    const DERIVED: &str = "derivedAttributes";
+    let in_use = |request: &Value| {
+        request.at("exactly").has(DERIVED)
+            || request.list("firstAvailable").iter().any(|alternative| alternative.has(DERIVED))
+    };
+    if before.at("devices").list("requests").iter().any(in_use) {
+        return;
+    }
+    for request in spec.at_path(&["devices", "requests"]) {
+        request.items_mut("firstAvailable").for_each(|alternative| alternative.drop_key(DERIVED));
+        if let Some(exactly) = request.get_mut("exactly") {
+            exactly.drop_key(DERIVED);
+        }
+    }
+}
+
 /// Requests, what must hold of their devices together, and configuration for them.
 pub(super) fn validate(spec: &Node<'_>, errs: &mut ErrorList) {
     let devices = spec.child("devices");
@@ -63,10 +81,10 @@ pub(super) fn validate(spec: &Node<'_>, errs: &mut ErrorList) {
 }
 
 /// The requests of a claim, and the alternatives of each.
-struct Requests<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
+pub(super) struct Requests<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
 
 impl<'a> Requests<'a> {
-    fn of(requests: &'a Value) -> Requests<'a> {
+    pub(super) fn of(requests: &'a Value) -> Requests<'a> {
         let alternatives = |request: &'a Value| {
             request.list("firstAvailable").iter().map(|alternative| alternative.text("name")).collect()
         };
@@ -141,23 +159,26 @@ fn constraint(constraint: &Node<'_>, known: &Requests<'_>, errs: &mut ErrorList)
     }
 }
 
-fn references(requests: &Node<'_>, known: &Requests<'_>, errs: &mut ErrorList) {
-    if !parts::fits(requests, MAX_REQUESTS, errs) {
-        return;
+/// References to requests of the claim, each but once.
+pub(super) fn references(requests: &Node<'_>, known: &Requests<'_>, errs: &mut ErrorList) {
+    if parts::fits(requests, MAX_REQUESTS, errs) {
+        requests.items().for_each(|request| reference(&request, known, errs));
+        parts::distinct(requests, |request| request.as_str().unwrap_or_default(), errs);
     }
-    for request in requests.items() {
-        let segments: Vec<&str> = request.str().split('/').collect();
-        if segments.len() <= 2 {
-            for segment in &segments {
-                let complaints = names::dns1123_label(segment).into_iter();
-                errs.extend(complaints.map(|complaint| request.invalid_as(*segment, complaint)));
-            }
-        }
-        if segments.len() > 2 || !known.has(request.str()) {
-            errs.push(request.invalid(NO_REQUEST));
+}
+
+/// The name of a request, or of one of its alternatives.
+pub(super) fn reference(request: &Node<'_>, known: &Requests<'_>, errs: &mut ErrorList) {
+    let segments: Vec<&str> = request.str().split('/').collect();
+    if segments.len() <= 2 {
+        for segment in &segments {
+            let complaints = names::dns1123_label(segment).into_iter();
+            errs.extend(complaints.map(|complaint| request.invalid_as(*segment, complaint)));
         }
     }
-    parts::distinct(requests, |request| request.as_str().unwrap_or_default(), errs);
+    if segments.len() > 2 || !known.has(request.str()) {
+        errs.push(request.invalid_text(NO_REQUEST));
+    }
 }
 
 /// An attribute's name in full: a domain and an identifier.

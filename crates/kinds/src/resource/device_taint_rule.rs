@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use base::clock::Wall;
-use grammar::field::{self, ErrorList};
-use grammar::names;
+use grammar::field::ErrorList;
 use serde_json::Value;
 
 use crate::check;
@@ -37,7 +36,6 @@ pub(crate) fn kind() -> Kind {
     }
 }
 
-const MAX_POOL_BYTES: usize = 253;
 const MAX_CONDITIONS: usize = 8;
 
 struct DeviceTaintRule;
@@ -97,25 +95,10 @@ fn validate(spec: &Node<'_>, before: &Value, errs: &mut ErrorList) {
         check::csi_driver_name(&selector.child("driver"), errs);
     }
     if selector.has("pool") {
-        pool(&selector.child("pool"), errs);
+        parts::pool(&selector.child("pool"), errs);
     }
     if selector.has("device") {
         check::dns_label(&selector.child("device"), errs);
     }
     parts::taint(&spec.child("taint"), before.at("taint"), errs);
-}
-
-/// A pool's name: subdomains, joined by slashes.
-fn pool(name: &Node<'_>, errs: &mut ErrorList) {
-    if name.str().is_empty() {
-        errs.push(name.required(""));
-        return;
-    }
-    if name.str().len() > MAX_POOL_BYTES {
-        errs.push(name.too_long(MAX_POOL_BYTES));
-    }
-    for part in name.str().split('/') {
-        let complaints = names::dns1123_subdomain(part).into_iter();
-        errs.extend(complaints.map(|complaint| field::invalid(&name.path, part, complaint)));
-    }
 }

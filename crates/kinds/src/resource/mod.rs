@@ -6,6 +6,7 @@ mod claim;
 pub mod device_class;
 pub mod device_taint_rule;
 mod parts;
+pub mod resource_claim;
 pub mod resource_claim_template;
 
 const GROUP: &str = "resource.k8s.io";

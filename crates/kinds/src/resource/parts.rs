@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::tree::Tree;
 
 const MAX_DRIVER_CHARACTERS: usize = 63;
+const MAX_POOL_BYTES: usize = 253;
 const MAX_SELECTORS: usize = 32;
 const MAX_CONFIGURATIONS: usize = 32;
 const MAX_EXPRESSION_BYTES: usize = 10 * 1024;
@@ -62,33 +63,51 @@ pub(super) fn configurations(
     each: &mut dyn FnMut(&Node<'_>, &mut ErrorList),
     errs: &mut ErrorList,
 ) {
-    if !fits(list, MAX_CONFIGURATIONS, errs) {
+    if fits(list, MAX_CONFIGURATIONS, errs) {
+        list.items().for_each(|one| configuration(&one, stored, each, errs));
+    }
+}
+
+/// The configuration of an allocation: the claim's and that of its classes.
+pub(super) fn allocated_configurations(
+    list: &Node<'_>,
+    each: &mut dyn FnMut(&Node<'_>, &mut ErrorList),
+    errs: &mut ErrorList,
+) {
+    if fits(list, 2 * MAX_CONFIGURATIONS, errs) {
+        list.items().for_each(|one| configuration(&one, false, each, errs));
+    }
+}
+
+fn configuration(
+    configuration: &Node<'_>,
+    stored: bool,
+    each: &mut dyn FnMut(&Node<'_>, &mut ErrorList),
+    errs: &mut ErrorList,
+) {
+    each(configuration, errs);
+    let opaque = configuration.child("opaque");
+    if !opaque.is_set() {
+        errs.push(opaque.required(""));
         return;
     }
-    for configuration in list.items() {
-        each(&configuration, errs);
-        let opaque = configuration.child("opaque");
-        if !opaque.is_set() {
-            errs.push(opaque.required(""));
-            continue;
-        }
-        driver_in_any_case(&opaque.child("driver"), errs);
-        parameters(&opaque.child("parameters"), stored, errs);
+    driver_in_any_case(&opaque.child("driver"), errs);
+    let limit = (!stored).then_some(MAX_PARAMETERS_BYTES);
+    raw_object(&opaque.child("parameters"), limit, errs);
+}
+
+/// An object of any shape, of a limited length where it is new.
+pub(super) fn raw_object(raw: &Node<'_>, limit: Option<usize>, errs: &mut ErrorList) {
+    match (raw.value(), limit) {
+        (Value::Null, _) => errs.push(raw.required("")),
+        (value, Some(limit)) if go::json_plain(value).len() > limit => errs.push(raw.too_long(limit)),
+        (Value::Object(_), _) => {}
+        _ => errs.push(raw.invalid_as("<value omitted>", "must be a valid JSON object")),
     }
 }
 
-fn parameters(parameters: &Node<'_>, stored: bool, errs: &mut ErrorList) {
-    match parameters.value() {
-        Value::Null => errs.push(parameters.required("")),
-        value if !stored && go::json_plain(value).len() > MAX_PARAMETERS_BYTES => {
-            errs.push(parameters.too_long(MAX_PARAMETERS_BYTES));
-        }
-        Value::Object(_) => {}
-        _ => errs.push(parameters.invalid_as("<value omitted>", "must be a valid JSON object")),
-    }
-}
-
-fn driver_in_any_case(name: &Node<'_>, errs: &mut ErrorList) {
+/// A driver's name, which may be written in any case.
+pub(super) fn driver_in_any_case(name: &Node<'_>, errs: &mut ErrorList) {
     if name.str().is_empty() {
         errs.push(name.required(""));
         return;
@@ -97,6 +116,31 @@ fn driver_in_any_case(name: &Node<'_>, errs: &mut ErrorList) {
         errs.push(field::too_long_characters(&name.path, Some(MAX_DRIVER_CHARACTERS)));
     }
     name.complaints(names::long_name_caseless(name.str()), errs);
+}
+
+/// A pool's name: subdomains, joined by slashes.
+pub(super) fn pool(name: &Node<'_>, errs: &mut ErrorList) {
+    pool_segments(name, |_| String::new(), errs);
+}
+
+/// The pool of an allocated device: the same rule, in the words of upstream's generated checks.
+pub(super) fn allocated_pool(name: &Node<'_>, errs: &mut ErrorList) {
+    pool_segments(name, |index| format!("segment {index}: "), errs);
+}
+
+fn pool_segments(name: &Node<'_>, prefix: fn(usize) -> String, errs: &mut ErrorList) {
+    if name.str().is_empty() {
+        errs.push(name.required(""));
+        return;
+    }
+    if name.str().len() > MAX_POOL_BYTES {
+        errs.push(name.too_long(MAX_POOL_BYTES));
+    }
+    for (index, part) in name.str().split('/').enumerate() {
+        for complaint in names::dns1123_subdomain(part) {
+            errs.push(field::invalid(&name.path, part, format!("{}{complaint}", prefix(index))));
+        }
+    }
 }
 
 /// A device's taint; an unchanged effect is not judged again.

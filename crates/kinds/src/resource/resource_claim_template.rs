@@ -31,6 +31,18 @@ impl Strategy for ResourceClaimTemplate {
         }
     }
 
+    fn prepare_create(&self, obj: &mut Value, _cx: &Context<'_>) {
+        if let Some(spec) = obj.find_mut(&["spec", "spec"]) {
+            claim::drop_disabled(spec, &Value::Null);
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Context<'_>) {
+        if let Some(spec) = new.find_mut(&["spec", "spec"]) {
+            claim::drop_disabled(spec, old.path(&["spec", "spec"]));
+        }
+    }
+
     fn validate(&self, obj: &Node<'_>, _cx: &Context<'_>, errs: &mut ErrorList) {
         let template = obj.child("spec");
         let metadata = template.child("metadata");
