@@ -35,6 +35,9 @@ pub struct Message {
     /// In Go struct order, which is the order of upstream's JSON.
     pub fields: Vec<Field>,
     pub(crate) names: Names,
+    /// By field: what an encoder does with a field that was never set. Kept apart from the fields, because
+    /// encoders look at every one of these and at few fields.
+    pub(crate) unset: Vec<Unset>,
     /// Field indices in ascending protobuf number.
     pub(crate) wire_order: Vec<u16>,
     /// Field index by protobuf number; `u16::MAX` where there is none.
@@ -49,6 +52,15 @@ pub struct Message {
     pub open: bool,
     /// A CRD's `x-kubernetes-embedded-resource`.
     pub embedded_resource: bool,
+}
+
+/// What becomes of a field that was never set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unset {
+    /// JSON has its zero value, or it is inlined and its own fields decide.
+    printed: bool,
+    /// Protobuf has its zero value.
+    written: bool,
 }
 
 /// How a message looks in JSON and protobuf.
@@ -254,6 +266,14 @@ impl Table {
             message.names = Names::new(&message.fields, inlined);
             message.index_numbers();
         }
+        let unset: Vec<Vec<Unset>> = table
+            .messages
+            .iter()
+            .map(|message| message.fields.iter().map(|field| table.unset(field)).collect())
+            .collect();
+        for (message, unset) in table.messages.iter_mut().zip(unset) {
+            message.unset = unset;
+        }
         for (at, mut resource) in resources.into_iter().enumerate() {
             resource.message = table
                 .kind(&resource.group, &resource.version, &resource.kind)
@@ -271,6 +291,25 @@ impl Table {
     /// Looks a message up by its protobuf name, e.g. `k8s.io.api.core.v1.Pod`.
     pub fn named(&self, name: &str) -> Option<MessageId> {
         self.by_name.get(name).copied()
+    }
+
+    fn unset(&self, field: &Field) -> Unset {
+        // A struct is there whether or not anything was set in it; pointers and slices, named ones too, are not.
+        let (slice, structure) = match field.ty {
+            Type::Scalar(scalar) => (scalar == Scalar::Bytes, false),
+            Type::Message(id) => match self.message(id).form {
+                Form::Wrapper => (true, false),
+                _ => (false, true),
+            },
+        };
+        let one = field.cardinality == Cardinality::One;
+        let value = one && !field.pointer && !slice;
+        Unset {
+            printed: field.inline
+                || field.omit == Omit::Never
+                || (value && structure && field.omit != Omit::Zero),
+            written: field.inline || value,
+        }
     }
 
     /// Looks a message up by what its objects say of themselves. Options and watch events are of every group.
@@ -350,6 +389,16 @@ impl Message {
     /// Fields in ascending protobuf number, as upstream's encoder writes them.
     pub fn in_wire_order(&self) -> impl Iterator<Item = &Field> {
         self.wire_order.iter().map(|&i| &self.fields[i as usize])
+    }
+
+    /// Whether JSON may show the field at this place though it was never set.
+    pub fn prints_unset(&self, at: usize) -> bool {
+        self.unset[at].printed
+    }
+
+    /// Whether protobuf has the field at this place though it was never set.
+    pub fn writes_unset(&self, at: usize) -> bool {
+        self.unset[at].written
     }
 
     fn index_numbers(&mut self) {

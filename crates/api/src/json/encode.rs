@@ -147,12 +147,17 @@ pub(crate) fn compact(out: &mut Vec<u8>, json: &[u8]) -> Result<(), JsonError> {
     let mut lexer = Lexer::new(&text);
     lexer.skip_value(0)?;
     lexer.finish()?;
-    if !json.iter().any(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b'<' | b'>' | b'&' | 0xe2)) {
+    dense(out, &text);
+    Ok(())
+}
+
+/// As [`compact`], for text that a lexer has been over.
+pub(crate) fn dense(out: &mut Vec<u8>, text: &str) {
+    if !text.bytes().any(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b'<' | b'>' | b'&' | 0xe2)) {
         out.extend_from_slice(text.as_bytes());
-        return Ok(());
+        return;
     }
-    let mut inside = false;
-    let mut escaped = false;
+    let (mut inside, mut escaped) = (false, false);
     for c in text.chars() {
         match c {
             ' ' | '\n' | '\r' | '\t' if !inside => continue,
@@ -170,5 +175,4 @@ pub(crate) fn compact(out: &mut Vec<u8>, json: &[u8]) -> Result<(), JsonError> {
         }
         escaped = false;
     }
-    Ok(())
 }

@@ -31,11 +31,16 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Writes bytes that ought to be UTF-8; what is not becomes U+FFFD, as upstream writes it.
+#[inline]
 pub(crate) fn lossy(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.is_ascii() {
+    // Most strings are a few clean characters, and go out as they came in.
+    let (words, rest) = bytes.as_chunks::<8>();
+    if words.iter().all(|word| clean(u64::from_le_bytes(*word)))
+        && rest.iter().all(|b| !ESCAPE[*b as usize] && b.is_ascii())
+    {
         out.reserve(bytes.len() + 2);
         out.push(b'"');
-        escaped(out, bytes);
+        out.extend_from_slice(bytes);
         out.push(b'"');
     } else {
         string(out, &String::from_utf8_lossy(bytes));

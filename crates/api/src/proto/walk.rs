@@ -138,8 +138,13 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
         let base = self.spans.len();
         self.spans.resize(base + message.fields.len(), Span::default());
         wire::scan(message, bytes, &mut self.spans[base..])?;
-        for (index, field) in message.fields.iter().enumerate() {
+        for index in 0..message.fields.len() {
             let span = self.spans[base + index];
+            let revision = place == Place::Metadata && self.outside.revision.is_some();
+            if span.count == 0 && !message.prints_unset(index) && !revision {
+                continue;
+            }
+            let field = &message.fields[index];
             if field.inline {
                 self.inlined(field, bytes, span, place, depth)?;
                 continue;

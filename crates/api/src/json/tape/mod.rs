@@ -83,6 +83,11 @@ enum Node<'a> {
 }
 
 impl<'a> Tape<'a> {
+    /// Whether the text had anything for the field at this place.
+    fn has(&self, slots: Option<u32>, index: usize) -> bool {
+        slots.is_some_and(|slots| self.slots[slots as usize + index] != NONE)
+    }
+
     fn slot(&self, slots: Option<u32>, index: usize) -> Option<&Node<'a>> {
         let node = self.slots[slots? as usize + index];
         (node != NONE).then(|| &self.nodes[node as usize])

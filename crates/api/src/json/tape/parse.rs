@@ -225,7 +225,7 @@ impl<'t, 'a> Parser<'t, 'a> {
                     Cow::Borrowed("")
                 } else {
                     let key = self.lexer.key()?;
-                    if !keys.insert(key.clone().into_owned()) {
+                    if self.seen_key(&mut keys, last, count, &key) {
                         self.note(StrictError::Duplicate(self.path_to(&key)));
                     }
                     self.path.push(Step::Key(key.clone()));
@@ -242,6 +242,19 @@ impl<'t, 'a> Parser<'t, 'a> {
             }
         }
         Ok(self.push(if list { Node::List(last, count) } else { Node::Map(last, count) }))
+    }
+
+    /// Whether a map that ends in link `last` has this key already. Few keys are compared one by one; the keys of
+    /// larger maps are gathered in `keys`.
+    fn seen_key(&self, keys: &mut HashSet<String>, last: u32, count: u32, key: &str) -> bool {
+        const FEW: u32 = 16;
+        if count < FEW {
+            return self.tape.backwards(last).any(|link| link.key == key);
+        }
+        if keys.is_empty() {
+            keys.extend(self.tape.backwards(last).map(|link| link.key.to_string()));
+        }
+        !keys.insert(key.to_owned())
     }
 
     fn scalar(&mut self, scalar: Scalar, depth: u32) -> Result<u32, JsonError> {

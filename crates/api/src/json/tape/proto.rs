@@ -2,7 +2,7 @@
 
 use schema::{Cardinality, Field, Form, Message, MessageId, Scalar, Table, Type};
 
-use super::super::encode::compact;
+use super::super::encode::dense;
 use super::{Link, Node, Tape};
 use crate::proto::wire::{FIXED64, Reverse, VARINT, wire_type};
 use crate::special;
@@ -16,6 +16,9 @@ pub(super) struct ProtoOf<'t, 'p, 'a> {
 impl ProtoOf<'_, '_, '_> {
     fn fields(&self, out: &mut Reverse, message: &Message, slots: Option<u32>) {
         for index in message.wire_indices().rev() {
+            if !self.tape.has(slots, usize::from(index)) && !message.writes_unset(usize::from(index)) {
+                continue;
+            }
             let field = &message.fields[usize::from(index)];
             let node = self.tape.slot(slots, usize::from(index)).filter(|node| !matches!(node, Node::Null));
             match field.cardinality {
@@ -139,9 +142,9 @@ impl ProtoOf<'_, '_, '_> {
             },
             Form::Raw => {
                 if let Node::Raw(text) = node {
-                    let mut dense = Vec::with_capacity(text.len());
-                    compact(&mut dense, text.as_bytes()).expect("the lexer has read this text");
-                    out.field(1, &dense);
+                    let mut raw = Vec::with_capacity(text.len());
+                    dense(&mut raw, text);
+                    out.field(1, &raw);
                 }
             }
             Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStrings => {
