@@ -110,7 +110,7 @@ impl Registry {
     /// Apply creates what is not there.
     async fn apply_new(&self, call: &Call, patch: &Value, options: &WriteOptions) -> Result<Reply, Status> {
         check_apply(call, patch)?;
-        if text(patch, "resourceVersion") != "" {
+        if !text(patch, "resourceVersion").is_empty() {
             return Err(Status::conflict(
                 call.resource.qualified(),
                 &call.info.name,

@@ -359,11 +359,10 @@ fn check_namespace(call: &Call, tree: &Value) -> Result<(), Status> {
 fn is_over(call: &Call, tree: &Value) -> bool {
     let meta = &tree["metadata"];
     let held = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
-    let namespace = call.resource.kind.plural == "namespaces";
-    !meta["deletionTimestamp"].is_null()
-        && !held(&meta["finalizers"])
-        && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && !(namespace && held(&tree["spec"]["finalizers"]))
+    let content = call.resource.kind.plural == "namespaces" && held(&tree["spec"]["finalizers"]);
+    let going = meta["deletionTimestamp"].is_string();
+    let grace = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    going && grace == 0 && !held(&meta["finalizers"]) && !content
 }
 
 /// A write of which nobody knows whether it took place keeps what it has reserved; the next repair tells.

@@ -157,7 +157,8 @@ async fn conf_29_unknown_and_duplicate_fields() {
     let prefix = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: ";
     let mut told: Vec<&str> = message.strip_prefix(prefix).expect("the usual words").split(", ").collect();
     let mut want = found.to_vec();
-    (told.sort_unstable(), want.sort_unstable());
+    told.sort_unstable();
+    want.sort_unstable();
     assert_eq!(told, want);
 
     let warned = rig.call("POST", &format!("{DEPLOYMENTS}?fieldValidation=Warn"), &[], body).await;
