@@ -86,8 +86,12 @@ async fn server(flags: Flags) -> Result<(), Failure> {
     let clock: SharedClock = SystemClock::shared();
     let pki_folder = flags.data.join("pki");
     let authority = Authority::open(&pki_folder, "ca", clock.wall())?;
-    let ips: Vec<IpAddr> =
-        [flags.bind, IpAddr::V4(Ipv4Addr::LOCALHOST)].into_iter().filter(|ip| !ip.is_unspecified()).collect();
+    // Pods reach the server at the first service address.
+    let service = IpAddr::V4(flags.ranges().addresses.first());
+    let ips: Vec<IpAddr> = [flags.bind, IpAddr::V4(Ipv4Addr::LOCALHOST), service]
+        .into_iter()
+        .filter(|ip| !ip.is_unspecified())
+        .collect();
     let dns = [
         "localhost",
         "kubernetes",

@@ -152,16 +152,16 @@ async fn what_a_crash_leaves_is_repaired() {
     // The service's record is lost, and another stands for a service that never was.
     store.delete(&format!("/registry/ipaddresses/{}", ip(&made)), None).await.expect("it is there");
     let orphan = json!({"namespace": "default", "name": "gone", "taken": "2023-11-14T22:13:20Z"}).to_string();
-    store.create(store::Put::new("/boga/nodeports/30000", orphan)).await.expect("it is free");
+    store.create(store::Put::new("/registry/boga/nodeports/30000", orphan)).await.expect("it is free");
     let young = rig.restart().await;
     assert_eq!(addresses(&young).await, [ip(&made)].into());
     let kept = young.stack.registry.store.snapshot();
-    assert!(kept.get("/boga/nodeports/30000").is_some(), "its service may be about to be written");
+    assert!(kept.get("/registry/boga/nodeports/30000").is_some(), "its service may be about to be written");
     young.clock.advance(Duration::from_secs(61));
     young.stack.registry.repair_allocations().await.expect("a repair");
     let after = young.stack.registry.store.snapshot();
-    assert!(after.get("/boga/nodeports/30000").is_none());
-    assert!(after.get(&format!("/boga/nodeports/{port}")).is_some());
+    assert!(after.get("/registry/boga/nodeports/30000").is_none());
+    assert!(after.get(&format!("/registry/boga/nodeports/{port}")).is_some());
 }
 
 #[tokio::test]

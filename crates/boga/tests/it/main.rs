@@ -35,7 +35,11 @@ impl Server {
         let step = Duration::from_millis(20);
         while !kubeconfig.exists() {
             let ended = process.try_wait().expect("its state");
-            assert!(ended.is_none() && waited < START, "{}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+            assert!(
+                ended.is_none() && waited < START,
+                "{}",
+                std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+            );
             std::thread::sleep(step);
             waited += step;
         }
@@ -113,19 +117,24 @@ fn what_was_acknowledged_survives_a_kill() {
     let mut under_way = Vec::new();
     for at in 0..ACKNOWLEDGED {
         let name = format!("service/s{at}");
-        let made = server.run(&["create", "service", "nodeport", &format!("s{at}"), "--tcp=80", "-o", "name"]);
+        let made =
+            server.run(&["create", "service", "nodeport", &format!("s{at}"), "--tcp=80", "-o", "name"]);
         assert_eq!(made.trim(), name);
         acknowledged.insert(name);
-        let mut writer = server.kubectl(&["create", "service", "clusterip", &format!("w{at}"), "--tcp=80", "-o", "name"]);
+        let mut writer =
+            server.kubectl(&["create", "service", "clusterip", &format!("w{at}"), "--tcp=80", "-o", "name"]);
         under_way.push(writer.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl runs"));
     }
     server.kill();
     for writer in under_way {
         let output = writer.wait_with_output().expect("kubectl ends");
-        acknowledged.extend(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+        acknowledged.extend(
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        );
     }
     let server = Server::start(folder.path());
-    let found: BTreeSet<String> = server.run(&["get", "services", "-o", "name"]).lines().map(str::to_owned).collect();
+    let found: BTreeSet<String> =
+        server.run(&["get", "services", "-o", "name"]).lines().map(str::to_owned).collect();
     assert_eq!(acknowledged.difference(&found).collect::<Vec<_>>(), Vec::<&String>::new());
     let each = |path: &str| -> Vec<String> {
         server.run(&["get", "services", "-o", path]).split_whitespace().map(str::to_owned).collect()

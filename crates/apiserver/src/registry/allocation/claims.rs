@@ -42,7 +42,7 @@ pub(super) enum Refusal {
 /// A claim without a service is left alone for so long: its service may be about to be written.
 const GRACE: Duration = Duration::from_secs(60);
 
-const PORTS: &str = "/boga/nodeports";
+const PORTS: &str = "/registry/boga/nodeports";
 const ADDRESSES: &str = "/registry/ipaddresses";
 const MANAGER: &str = "ipallocator.k8s.io";
 
