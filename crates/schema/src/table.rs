@@ -38,6 +38,7 @@ pub struct Message {
     /// By field: what an encoder does with a field that was never set. Kept apart from the fields, because
     /// encoders look at every one of these and at few fields.
     pub(crate) unset: Vec<Unset>,
+    pub(crate) in_order: bool,
     /// Field indices in ascending protobuf number.
     pub(crate) wire_order: Vec<u16>,
     /// Field index by protobuf number; `u16::MAX` where there is none.
@@ -98,6 +99,8 @@ pub enum Form {
 pub struct Field {
     /// The JSON name; empty for an inlined struct.
     pub json: Box<str>,
+    /// `,"name":`, as it stands between two fields of an object.
+    pub(crate) key: Box<str>,
     /// The protobuf field number; 0 where the field has none (TypeMeta's, and all of a CRD's).
     pub number: u32,
     pub ty: Type,
@@ -127,6 +130,13 @@ pub struct Field {
     /// Known values of an enumerated string.
     pub values: Vec<Box<str>>,
     pub immutable: bool,
+}
+
+impl Field {
+    /// The name with its quotes and colon, behind the comma that separates it from the field before.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 /// A default, as JSON text.
@@ -391,6 +401,11 @@ impl Message {
         self.wire_order.iter().map(|&i| &self.fields[i as usize])
     }
 
+    /// Whether fields in ascending protobuf number are in struct order too, as almost everywhere.
+    pub fn is_in_order(&self) -> bool {
+        self.in_order
+    }
+
     /// Whether JSON may show the field at this place though it was never set.
     pub fn prints_unset(&self, at: usize) -> bool {
         self.unset[at].printed
@@ -405,6 +420,10 @@ impl Message {
         let numbered = |at: &u16| self.fields[*at as usize].number != 0;
         self.wire_order = (0..self.fields.len() as u16).filter(numbered).collect();
         self.wire_order.sort_by_key(|&at| self.fields[at as usize].number);
+        self.in_order = self.wire_order.is_sorted();
+        for field in &mut self.fields {
+            field.key = format!(",\"{}\":", field.json).into();
+        }
         let highest = self.fields.iter().map(|f| f.number).max().unwrap_or(0);
         self.by_number = vec![u16::MAX; highest as usize + 1];
         for &at in &self.wire_order {

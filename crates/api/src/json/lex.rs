@@ -140,25 +140,16 @@ impl<'a> Lexer<'a> {
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let start = self.at + 1;
-        let bytes = self.bytes();
-        let mut at = start;
-        loop {
-            match bytes.get(at) {
-                Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok(Cow::Borrowed(&self.text[start..at]));
-                }
-                Some(b'\\') => {
-                    self.at = at;
-                    return self.escaped(start).map(Cow::Owned);
-                }
-                Some(b) if *b >= 0x20 => at += 1,
-                Some(_) => {
-                    self.at = at;
-                    return Err(self.unexpected("in string literal"));
-                }
-                None => return Err(JsonError::End),
+        let at = end_of_run(self.bytes(), start);
+        self.at = at;
+        match self.bytes().get(at) {
+            Some(b'"') => {
+                self.at = at + 1;
+                Ok(Cow::Borrowed(&self.text[start..at]))
             }
+            Some(b'\\') => self.escaped(start).map(Cow::Owned),
+            Some(_) => Err(self.unexpected("in string literal")),
+            None => Err(JsonError::End),
         }
     }
 
@@ -330,5 +321,46 @@ impl<'a> Lexer<'a> {
             _ => return Err(self.begin_value()),
         }
         Ok(self.slice_from(start))
+    }
+}
+
+/// The place of the first quote, backslash or control character from `at` on, or the end.
+#[inline]
+fn end_of_run(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let equal = |word: u64, byte: u8| {
+        let x = word ^ (ONES * u64::from(byte));
+        x.wrapping_sub(ONES) & !x
+    };
+    while let Some(word) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes were taken"));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        // A borrow can only mark bytes above one that is truly marked, so the lowest mark is right.
+        let marks = (equal(word, b'"') | equal(word, b'\\') | control) & HIGH;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|b| *b >= 0x20 && *b != b'"' && *b != b'\\') {
+        at += 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of_run;
+
+    #[test]
+    fn runs_end_where_a_byte_by_byte_search_says() {
+        bolero::check!().with_max_len(40).with_iterations(20_000).for_each(|bytes: &[u8]| {
+            for at in 0..=bytes.len() {
+                let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
+                let want = at + bytes[at..].iter().take_while(|b| plain(b)).count();
+                assert_eq!(end_of_run(bytes, at), want);
+            }
+        });
     }
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schema::Field;
 use serde_json::{Map, Number, Value};
 
 use super::walk::Sink;
@@ -35,6 +36,12 @@ impl Sink for JsonSink {
     }
 
     #[inline]
+    fn field(&mut self, field: &Field) {
+        let key = field.key().as_bytes();
+        let first = self.out.last() == Some(&b'{');
+        self.out.extend_from_slice(&key[usize::from(first)..]);
+    }
+
     fn key(&mut self, key: &str) {
         self.separate();
         self.out.push(b'"');
@@ -149,6 +156,10 @@ impl TreeSink {
 }
 
 impl Sink for TreeSink {
+    fn field(&mut self, field: &Field) {
+        self.set_key(field.json.to_string());
+    }
+
     fn open_object(&mut self) {
         self.open.push(Open::Object(Map::new(), String::new()));
     }

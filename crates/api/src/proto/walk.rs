@@ -8,6 +8,8 @@ use crate::special;
 /// Receives the JSON form of a message, event by event.
 pub(crate) trait Sink {
     fn open_object(&mut self);
+    /// The key of a declared field.
+    fn field(&mut self, field: &Field);
     fn key(&mut self, key: &str);
     /// A map's key, which may be any bytes.
     fn map_key(&mut self, key: &[u8]);
@@ -135,63 +137,129 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
         place: Place,
         depth: u32,
     ) -> Result<(), WireError> {
+        if message.is_in_order() && wire::is_in_order(message, bytes)? {
+            return self.stream(message, bytes, place, depth);
+        }
         let base = self.spans.len();
         self.spans.resize(base + message.fields.len(), Span::default());
         wire::scan(message, bytes, &mut self.spans[base..])?;
-        for index in 0..message.fields.len() {
+        for (index, field) in message.fields.iter().enumerate() {
             let span = self.spans[base + index];
-            let revision = place == Place::Metadata && self.outside.revision.is_some();
-            if span.count == 0 && !message.prints_unset(index) && !revision {
-                continue;
+            if span.count == 0 {
+                self.unset(message, index, place, depth)?;
+            } else if field.inline {
+                let Type::Message(id) = field.ty else { continue };
+                let nested = joined(bytes, span, field);
+                self.fields(self.table.message(id), &nested, Place::Elsewhere, depth)?;
+            } else {
+                self.set(field, bytes, span, place, depth)?;
             }
-            let field = &message.fields[index];
-            if field.inline {
-                self.inlined(field, bytes, span, place, depth)?;
-                continue;
-            }
-            if place == Place::Metadata
-                && &*field.json == "resourceVersion"
-                && self.outside.revision.is_some()
-            {
-                let revision = self.outside.revision.unwrap_or_default();
-                self.sink.key(&field.json);
-                self.sink.text(itoa::Buffer::new().format(revision).as_bytes());
-                continue;
-            }
-            self.field(field, bytes, span, place, depth)?;
         }
         self.spans.truncate(base);
         Ok(())
     }
 
-    /// An inlined struct adds its fields to the object around it. TypeMeta has no place in protobuf: the root's
-    /// comes from outside, and nested objects have none.
-    fn inlined(
+    /// Writes fields as they come, which `wire::is_in_order` has found to be the order of the struct.
+    fn stream(
         &mut self,
-        field: &'t Field,
+        message: &'t Message,
         bytes: &[u8],
-        span: Span,
         place: Place,
         depth: u32,
     ) -> Result<(), WireError> {
-        let Type::Message(id) = field.ty else { return Ok(()) };
-        let table = self.table;
-        if field.number == 0 {
-            if place == Place::Root {
-                for (key, value) in [("kind", self.outside.kind), ("apiVersion", self.outside.api_version)] {
-                    if !value.is_empty() {
-                        self.sink.key(key);
-                        self.sink.text(value.as_bytes());
+        let mut reader = Reader::new(bytes);
+        let mut next = 0;
+        while !reader.done() {
+            let start = reader.at;
+            let (number, wire) = reader.tag()?;
+            let tag = &bytes[start..reader.at];
+            let Some(index) = message.by_number(number).map(usize::from) else {
+                reader.payload(wire)?;
+                continue;
+            };
+            let field = &message.fields[index];
+            for unset in next..index {
+                self.unset(message, unset, place, depth)?;
+            }
+            next = index + 1;
+            let payload = reader.payload(wire)?;
+            match (field.cardinality, field.inline, payload) {
+                (_, true, Payload::Bytes(nested)) => {
+                    let Type::Message(id) = field.ty else { continue };
+                    self.fields(self.table.message(id), nested, Place::Elsewhere, depth)?;
+                }
+                (Cardinality::One, _, Payload::Bytes(nested)) => self.one(field, nested, place, depth)?,
+                (Cardinality::One, _, payload) => self.number(field, payload),
+                (cardinality, ..) => {
+                    let mut count = 1;
+                    while bytes[reader.at..].starts_with(tag) {
+                        reader.tag()?;
+                        reader.payload(wire)?;
+                        count += 1;
+                    }
+                    let span = Span { at: start as u32, end: reader.at as u32, count };
+                    self.sink.field(field);
+                    match cardinality {
+                        Cardinality::Map => self.map(field, bytes, span, depth)?,
+                        _ => self.list(field, bytes, span, depth)?,
                     }
                 }
             }
-            return Ok(());
         }
-        let nested = joined(bytes, span, field);
-        self.fields(table.message(id), &nested, Place::Elsewhere, depth)
+        for unset in next..message.fields.len() {
+            self.unset(message, unset, place, depth)?;
+        }
+        Ok(())
     }
 
-    fn field(
+    /// A field that the bytes do not have, with what stands for it from outside.
+    #[inline]
+    fn unset(
+        &mut self,
+        message: &'t Message,
+        index: usize,
+        place: Place,
+        depth: u32,
+    ) -> Result<(), WireError> {
+        if !message.prints_unset(index) && place != Place::Metadata {
+            return Ok(());
+        }
+        let field = &message.fields[index];
+        if self.is_revision(field, place) {
+            self.revision(field);
+            return Ok(());
+        }
+        if !field.inline {
+            return self.absent(field, depth);
+        }
+        let Type::Message(id) = field.ty else { return Ok(()) };
+        if field.number != 0 {
+            return self.fields(self.table.message(id), b"", Place::Elsewhere, depth);
+        }
+        // TypeMeta has no place in protobuf: the root's comes from outside, and nested objects have none.
+        if place == Place::Root {
+            for (key, value) in [("kind", self.outside.kind), ("apiVersion", self.outside.api_version)] {
+                if !value.is_empty() {
+                    self.sink.key(key);
+                    self.sink.text(value.as_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_revision(&self, field: &Field, place: Place) -> bool {
+        place == Place::Metadata && self.outside.revision.is_some() && &*field.json == "resourceVersion"
+    }
+
+    fn revision(&mut self, field: &Field) {
+        let revision = self.outside.revision.unwrap_or_default();
+        self.sink.field(field);
+        self.sink.text(itoa::Buffer::new().format(revision).as_bytes());
+    }
+
+    /// A field that the bytes have, wherever in them its occurrences lie.
+    fn set(
         &mut self,
         field: &'t Field,
         bytes: &[u8],
@@ -199,44 +267,66 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
         place: Place,
         depth: u32,
     ) -> Result<(), WireError> {
-        if span.count == 0 {
-            return self.absent(field, depth);
-        }
-        match field.cardinality {
-            Cardinality::List => {
-                self.sink.key(&field.json);
-                self.sink.open_list();
-                for payload in Payloads::new(bytes, span, field) {
-                    self.sink.item();
-                    self.element(field, Some(payload), depth)?;
-                }
-                self.sink.close_list();
+        match (field.cardinality, field.ty) {
+            (Cardinality::List, _) => {
+                self.sink.field(field);
+                self.list(field, bytes, span, depth)?;
             }
-            Cardinality::Map => {
-                self.sink.key(&field.json);
+            (Cardinality::Map, _) => {
+                self.sink.field(field);
                 self.map(field, bytes, span, depth)?;
             }
-            Cardinality::One => match field.ty {
-                Type::Scalar(scalar) => {
-                    let Some(payload) = wire::last(bytes, span, field) else { return Ok(()) };
-                    if !field.pointer && field.omit != Omit::Never && is_zero(payload) {
-                        return Ok(());
-                    }
-                    self.sink.key(&field.json);
-                    self.scalar(scalar, payload);
-                }
-                Type::Message(id) => {
-                    let nested = joined(bytes, span, field);
-                    if nested.is_empty() && !field.pointer && field.omit == Omit::Zero {
-                        return Ok(());
-                    }
-                    self.sink.key(&field.json);
-                    let metadata = place == Place::Root && &*field.json == "metadata";
-                    let inside = if metadata { Place::Metadata } else { Place::Elsewhere };
-                    self.value(id, &nested, inside, depth + 1)?;
-                }
+            (Cardinality::One, Type::Message(_)) => {
+                self.one(field, &joined(bytes, span, field), place, depth)?;
+            }
+            (Cardinality::One, Type::Scalar(_)) => match wire::last(bytes, span, field) {
+                Some(Payload::Bytes(text)) => self.one(field, text, place, depth)?,
+                Some(payload) => self.number(field, payload),
+                None => {}
             },
         }
+        Ok(())
+    }
+
+    /// One text or message.
+    fn one(&mut self, field: &'t Field, bytes: &[u8], place: Place, depth: u32) -> Result<(), WireError> {
+        if self.is_revision(field, place) {
+            self.revision(field);
+            return Ok(());
+        }
+        match field.ty {
+            Type::Scalar(_) if bytes.is_empty() && !field.pointer && field.omit != Omit::Never => {}
+            Type::Scalar(scalar) => {
+                self.sink.field(field);
+                self.scalar(scalar, Payload::Bytes(bytes));
+            }
+            Type::Message(_) if bytes.is_empty() && !field.pointer && field.omit == Omit::Zero => {}
+            Type::Message(id) => {
+                self.sink.field(field);
+                let metadata = place == Place::Root && &*field.json == "metadata";
+                let inside = if metadata { Place::Metadata } else { Place::Elsewhere };
+                self.value(id, bytes, inside, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One number or boolean.
+    fn number(&mut self, field: &Field, payload: Payload<'_>) {
+        let Type::Scalar(scalar) = field.ty else { return };
+        if !is_zero(payload) || field.pointer || field.omit == Omit::Never {
+            self.sink.field(field);
+            self.scalar(scalar, payload);
+        }
+    }
+
+    fn list(&mut self, field: &'t Field, bytes: &[u8], span: Span, depth: u32) -> Result<(), WireError> {
+        self.sink.open_list();
+        for payload in Payloads::new(bytes, span, field) {
+            self.sink.item();
+            self.element(field, Some(payload), depth)?;
+        }
+        self.sink.close_list();
         Ok(())
     }
 
@@ -245,11 +335,11 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
         match zero(self.table, field) {
             Zero::Omitted => {}
             Zero::Null => {
-                self.sink.key(&field.json);
+                self.sink.field(field);
                 self.sink.null();
             }
             Zero::Scalar(scalar) => {
-                self.sink.key(&field.json);
+                self.sink.field(field);
                 match scalar {
                     Scalar::String => self.sink.text(b""),
                     Scalar::Bytes => self.sink.null(),
@@ -258,7 +348,7 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
                 }
             }
             Zero::Message(id) => {
-                self.sink.key(&field.json);
+                self.sink.field(field);
                 self.value(id, b"", Place::Elsewhere, depth + 1)?;
             }
         }
@@ -343,14 +433,7 @@ impl<'t, 'o, S: Sink> Walk<'t, 'o, S> {
         match field.cardinality {
             _ if span[0].count == 0 => self.sink.null(),
             Cardinality::Map => self.map(field, bytes, span[0], depth)?,
-            _ => {
-                self.sink.open_list();
-                for payload in Payloads::new(bytes, span[0], field) {
-                    self.sink.item();
-                    self.element(field, Some(payload), depth)?;
-                }
-                self.sink.close_list();
-            }
+            _ => self.list(field, bytes, span[0], depth)?,
         }
         Ok(())
     }

@@ -167,6 +167,43 @@ pub(crate) fn wire_type(ty: Type) -> u8 {
     }
 }
 
+/// Whether a field may have this wire type; lists of numbers may be packed.
+#[inline]
+pub(crate) fn fits(field: &Field, wire: u8) -> bool {
+    match field.cardinality {
+        Cardinality::Map => wire == BYTES,
+        Cardinality::List => wire == BYTES || wire == wire_type(field.ty),
+        Cardinality::One => wire == wire_type(field.ty),
+    }
+}
+
+/// Whether the known fields of `message` stand in `bytes` in struct order, the occurrences of each together, as every
+/// encoder that we know writes them.
+pub(crate) fn is_in_order(message: &Message, bytes: &[u8]) -> Result<bool, WireError> {
+    if bytes.len() > u32::MAX as usize {
+        return Err(WireError::Overflow);
+    }
+    let mut reader = Reader::new(bytes);
+    let (mut last, mut last_many) = (0, true);
+    let mut none_yet = true;
+    while !reader.done() {
+        let (number, wire) = reader.tag()?;
+        reader.payload(wire)?;
+        let Some(index) = message.by_number(number) else {
+            // An unknown field between the items of a list would part them.
+            last_many = false;
+            continue;
+        };
+        let field = &message.fields[usize::from(index)];
+        let again = index == last && last_many && !none_yet;
+        if !(none_yet || index > last || again) || !fits(field, wire) {
+            return Ok(false);
+        }
+        (last, last_many, none_yet) = (index, field.cardinality != Cardinality::One, false);
+    }
+    Ok(true)
+}
+
 /// Finds each known field of `message` in `bytes`; unknown ones are passed over, as upstream does.
 /// `spans` has one entry per field of the message and is all default.
 pub(crate) fn scan(message: &Message, bytes: &[u8], spans: &mut [Span]) -> Result<(), WireError> {
@@ -180,9 +217,7 @@ pub(crate) fn scan(message: &Message, bytes: &[u8], spans: &mut [Span]) -> Resul
         reader.payload(wire)?;
         let Some(index) = message.by_number(number) else { continue };
         let field = &message.fields[index as usize];
-        let wanted = if field.cardinality == Cardinality::Map { BYTES } else { wire_type(field.ty) };
-        let packed = wire == BYTES && field.cardinality == Cardinality::List;
-        if wire != wanted && !packed {
+        if !fits(field, wire) {
             return Err(WireError::WrongWireType { wire, field: go_name(&field.json) });
         }
         let span = &mut spans[index as usize];
