@@ -4,3 +4,5 @@ mod generate;
 mod golden;
 mod hostile;
 mod roundtrip;
+mod strict;
+mod typed;

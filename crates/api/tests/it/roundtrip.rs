@@ -1,12 +1,12 @@
 //! Generated objects of every message through every codec.
 
-use api::{Outside, Value, json, proto, typed};
+use api::{Outside, Value, json, proto};
 use base::random::SeededRandom;
 use schema::Form;
 
 use crate::generate::Generator;
 
-fn seeds() -> u64 {
+pub(crate) fn seeds() -> u64 {
     std::env::var("BOGA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
@@ -62,42 +62,8 @@ fn every_message_survives_json_protobuf_and_tree() {
     assert!(messages > 1000, "the table holds every message of v1.37");
 }
 
-#[test]
-fn typed_objects_lose_nothing() {
-    let table = schema::builtin();
-    let mut objects = 0;
-    for name in typed::TYPED_MESSAGES {
-        let id = table.named(name).unwrap_or_else(|| panic!("{name} is in the table"));
-        let (group, version, kind) = &table.message(id).kinds[0];
-        let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
-        let outside = Outside { api_version: &api_version, kind, revision: None };
-        for seed in 0..8 * seeds() {
-            let random = SeededRandom::new(seed);
-            let mut generator = Generator { table, random, sparse: seed % 4, made: 0 };
-            let mut text = Vec::new();
-            json::encode_any(&generator.message(id, 0), &mut text);
-            let tree = json::decode(table, id, &text).unwrap().value;
-            let bytes = proto::encode(table, id, &tree).unwrap();
-            let want = proto::to_tree(table, id, &bytes, outside).unwrap();
-            let got = typed::through_typed(name, &bytes, outside)
-                .expect("it is a typed message")
-                .unwrap_or_else(|e| panic!("{name} with seed {seed}: {e}"));
-            // Structs cannot tell an empty list from none, and neither can protobuf.
-            let [got, want] = [got, want].map(|tree| {
-                let bytes = proto::encode(table, id, &tree).unwrap();
-                proto::to_tree(table, id, &bytes, outside).unwrap()
-            });
-            let mut differ = Vec::new();
-            differences("", &got, &want, &mut differ);
-            assert!(differ.is_empty(), "{name} with seed {seed}: {differ:#?}");
-            objects += 1;
-        }
-    }
-    println!("{objects} typed objects of {} kinds round-tripped", typed::TYPED_MESSAGES.len());
-}
-
 /// Paths at which two trees differ.
-fn differences(path: &str, got: &Value, want: &Value, out: &mut Vec<String>) {
+pub(crate) fn differences(path: &str, got: &Value, want: &Value, out: &mut Vec<String>) {
     match (got, want) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {

@@ -18,7 +18,12 @@ use crate::special;
 
 /// One step of the path to the value at hand.
 enum Step<'t, 'a> {
-    Field { of: &'t Message, name: Cow<'a, str> },
+    /// The struct that declares the field, and whether that one is inlined into the object at hand.
+    Field {
+        of: &'t Message,
+        name: Cow<'a, str>,
+        inlined: bool,
+    },
     Key(Cow<'a, str>),
     Index(u32),
 }
@@ -114,8 +119,14 @@ impl<'t, 'a> Parser<'t, 'a> {
     fn object(&mut self, message: &'t Message, depth: u32) -> Result<u32, JsonError> {
         let slots = self.open_slots(message);
         let node = self.push(Node::Object(slots));
+        self.members(message, slots, depth)?;
+        Ok(node)
+    }
+
+    /// The members of an object, into its slots.
+    fn members(&mut self, message: &'t Message, slots: u32, depth: u32) -> Result<(), JsonError> {
         if self.lexer.open(b'}')? {
-            return Ok(node);
+            return Ok(());
         }
         // Most text has its fields in struct order, so the next field is a good guess.
         let mut guess = 0;
@@ -123,17 +134,17 @@ impl<'t, 'a> Parser<'t, 'a> {
             let key = self.lexer.key()?;
             let guessed = message.fields.get(guess).is_some_and(|f| !f.inline && *f.json == *key);
             if guessed {
-                self.member(message, slots, guess, key, depth)?;
+                self.member(message, slots, guess, key, false, depth)?;
                 guess += 1;
             } else {
                 match message.path(&key) {
                     Some([one]) => {
                         guess = usize::from(*one) + 1;
-                        self.member(message, slots, usize::from(*one), key, depth)?;
+                        self.member(message, slots, usize::from(*one), key, false, depth)?;
                     }
                     Some([through @ .., last]) => {
                         let (inner, inner_slots) = self.through(message, slots, through);
-                        self.member(inner, inner_slots, usize::from(*last), key, depth)?;
+                        self.member(inner, inner_slots, usize::from(*last), key, true, depth)?;
                     }
                     _ => {
                         self.note(StrictError::Unknown(self.path_to(&key)));
@@ -142,7 +153,7 @@ impl<'t, 'a> Parser<'t, 'a> {
                 }
             }
             if !self.lexer.more(b'}')? {
-                return Ok(node);
+                return Ok(());
             }
         }
     }
@@ -181,21 +192,39 @@ impl<'t, 'a> Parser<'t, 'a> {
         slots: u32,
         index: usize,
         key: Cow<'a, str>,
+        inlined: bool,
         depth: u32,
     ) -> Result<(), JsonError> {
         let slot = slots as usize + index;
         if self.tape.slots[slot] != NONE {
             self.note(StrictError::Duplicate(self.path_to(&key)));
         }
-        self.path.push(Step::Field { of: message, name: key });
+        self.path.push(Step::Field { of: message, name: key, inlined });
         let field = &message.fields[index];
+        let before = self.tape.slots[slot];
         let node = match field.cardinality {
+            Cardinality::One if before != NONE => self.again(field, before, depth)?,
             Cardinality::One => self.one(field, depth)?,
             _ => self.many(field, depth)?,
         };
         self.path.pop();
         self.tape.slots[slot] = node;
         Ok(())
+    }
+
+    /// A field for the second time: Go decodes an object into the one that is there.
+    fn again(&mut self, field: &'t Field, before: u32, depth: u32) -> Result<u32, JsonError> {
+        if let (Type::Message(id), Node::Object(slots)) = (field.ty, &self.tape.nodes[before as usize])
+            && depth < MAX_DEPTH
+        {
+            let slots = *slots;
+            let message = self.table.message(id);
+            if message.form == Form::Object && self.lexer.peek()? == b'{' {
+                self.members(message, slots, depth + 1)?;
+                return Ok(before);
+            }
+        }
+        self.one(field, depth)
     }
 
     fn one(&mut self, field: &'t Field, depth: u32) -> Result<u32, JsonError> {
@@ -311,7 +340,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         parse: impl FnOnce(&str) -> Result<Node<'a>, String>,
     ) -> Result<u32, JsonError> {
         if self.lexer.peek()? != b'"' {
-            return self.wrong_own_type(depth, "string");
+            return self.wrong_type(depth, "string");
         }
         let text = self.lexer.string()?;
         let node = match parse(&text) {
@@ -349,14 +378,12 @@ impl<'t, 'a> Parser<'t, 'a> {
                 match number.0.parse::<i32>() {
                     Ok(value) => Node::Int(i64::from(value)),
                     Err(_) => {
-                        let text =
-                            format!("json: cannot unmarshal number {} into Go value of type int32", number.0);
-                        self.mistype(JsonError::Type(text));
+                        self.mistype(self.type_error(&format!("number {}", number.0), "int32"));
                         Node::Null
                     }
                 }
             }
-            _ => return self.wrong_own_type(depth, "int32"),
+            _ => return self.wrong_type(depth, "int32"),
         };
         Ok(self.push(node))
     }
@@ -391,15 +418,6 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(self.push(Node::Null))
     }
 
-    /// The same for a type with its own parser, which does not know its field.
-    fn wrong_own_type(&mut self, depth: u32, wanted: &str) -> Result<u32, JsonError> {
-        let found = self.found(depth)?;
-        self.mistype(JsonError::Type(format!(
-            "json: cannot unmarshal {found} into Go value of type {wanted}"
-        )));
-        Ok(self.push(Node::Null))
-    }
-
     fn found(&mut self, depth: u32) -> Result<&'static str, JsonError> {
         let found = match self.lexer.peek()? {
             b'"' => "string",
@@ -417,22 +435,23 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 
     fn type_error(&self, found: &str, wanted: &str) -> JsonError {
-        let fields: Vec<&str> = self
-            .path
-            .iter()
-            .filter_map(|step| match step {
-                Step::Field { name, .. } => Some(&**name),
-                _ => None,
-            })
-            .collect();
+        let mut fields = String::new();
+        for step in &self.path {
+            let Step::Field { of, name, inlined } = step else { continue };
+            for part in [inlined.then(|| short_name(of)), Some(&**name)].into_iter().flatten() {
+                if !fields.is_empty() {
+                    fields.push('.');
+                }
+                fields.push_str(part);
+            }
+        }
         let inside = self.path.iter().rev().find_map(|step| match step {
             Step::Field { of, .. } => Some(short_name(of)),
             _ => None,
         });
         JsonError::Type(match inside {
             Some(inside) => format!(
-                "json: cannot unmarshal {found} into Go struct field {inside}.{} of type {wanted}",
-                fields.join(".")
+                "json: cannot unmarshal {found} into Go struct field {inside}.{fields} of type {wanted}"
             ),
             None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
         })
