@@ -51,7 +51,7 @@ pub struct Admission {
 
 impl Admission {
     pub fn standard() -> Admission {
-        Admission { plugins: vec![Box::new(NamespaceLifecycle)] }
+        Admission { plugins: vec![Box::new(NamespaceLifecycle), Box::new(Unenforced)] }
     }
 
     pub(super) fn mutate(
@@ -128,5 +128,43 @@ impl Plugin for NamespaceLifecycle {
             ));
         }
         Ok(())
+    }
+}
+
+/// What this server would store but not obey is refused, so that nobody relies on a rule that nothing keeps.
+struct Unenforced;
+
+const UNENFORCED: [(&str, &str); 12] = [
+    ("", "limitranges"),
+    ("", "resourcequotas"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+];
+
+impl Plugin for Unenforced {
+    fn mutate(
+        &self,
+        _registry: &Registry,
+        attributes: &Attributes<'_>,
+        _object: &mut Value,
+    ) -> Result<(), Status> {
+        let kind = &attributes.call.resource.kind;
+        let unenforced = UNENFORCED.contains(&(&*kind.group, &*kind.plural));
+        if attributes.operation != Operation::Create || !unenforced {
+            return Ok(());
+        }
+        let why = format!(
+            "this server does not enforce {} yet, and stores nothing that it would not obey",
+            kind.plural
+        );
+        Err(Status::forbidden(attributes.call.resource.qualified(), &attributes.call.info.name, why))
     }
 }

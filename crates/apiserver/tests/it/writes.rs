@@ -298,3 +298,17 @@ async fn conf_35_a_pod_is_bound_once() {
     assert_eq!(rig.post("/api/v1/namespaces/default/bindings", &binding("q")).await.code, 201);
     assert_eq!(rig.get(&format!("{PODS}/q")).await.ok()["spec"]["nodeName"], "node");
 }
+
+#[tokio::test]
+async fn rules_that_nothing_would_keep_are_refused() {
+    let rig = Rig::new().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
+    rig.post("/api/v1/namespaces/default/resourcequotas", &quota).await.refused(
+        403,
+        "Forbidden",
+        "resourcequotas is forbidden: this server does not enforce resourcequotas yet, and stores nothing that it would not obey",
+    );
+    let hook = json!({"metadata": {"name": "h"}, "webhooks": []});
+    let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    assert_eq!(rig.post(hooks, &hook).await.json()["code"], 403);
+}
