@@ -8,8 +8,10 @@ use std::time::Duration;
 /// How long a server may take to write its kubeconfig.
 const START: Duration = Duration::from_secs(60);
 
-/// How many objects are acknowledged before the server is killed.
-const ACKNOWLEDGED: usize = 10;
+/// How often the server is killed.
+const KILLS: usize = 50;
+/// Services made and acknowledged before each kill; as many more are under way.
+const ACKNOWLEDGED: usize = 3;
 
 struct Server {
     process: Child,
@@ -111,36 +113,44 @@ fn kubectl_works_against_the_binary() {
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::start(folder.path());
     let mut acknowledged = BTreeSet::new();
-    // The last writes are still on their way when the server dies.
-    let mut under_way = Vec::new();
-    for at in 0..ACKNOWLEDGED {
-        let name = format!("service/s{at}");
-        let made =
-            server.run(&["create", "service", "nodeport", &format!("s{at}"), "--tcp=80", "-o", "name"]);
-        assert_eq!(made.trim(), name);
-        acknowledged.insert(name);
-        let mut writer =
-            server.kubectl(&["create", "service", "clusterip", &format!("w{at}"), "--tcp=80", "-o", "name"]);
-        under_way.push(writer.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl runs"));
-    }
-    server.kill();
-    for writer in under_way {
-        let output = writer.wait_with_output().expect("kubectl ends");
-        acknowledged.extend(
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        );
+    for round in 0..KILLS {
+        let server = Server::start(folder.path());
+        check_nothing_missing(&server, &acknowledged);
+        // The last writes are still on their way when the server dies.
+        let mut under_way = Vec::new();
+        for at in 0..ACKNOWLEDGED {
+            let name = format!("s{round}-{at}");
+            let made = server.run(&["create", "service", "nodeport", &name, "--tcp=80", "-o", "name"]);
+            assert_eq!(made.trim(), format!("service/{name}"));
+            acknowledged.insert(made.trim().to_owned());
+            let name = format!("w{round}-{at}");
+            let mut writer =
+                server.kubectl(&["create", "service", "clusterip", &name, "--tcp=80", "-o", "name"]);
+            under_way
+                .push(writer.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl runs"));
+        }
+        server.kill();
+        for writer in under_way {
+            let output = writer.wait_with_output().expect("kubectl ends");
+            acknowledged.extend(
+                output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            );
+        }
     }
     let server = Server::start(folder.path());
+    check_nothing_missing(&server, &acknowledged);
+    println!("{KILLS} kills, {} acknowledged services", acknowledged.len());
+}
+
+/// Everything acknowledged is there, and no address or port was given out twice.
+fn check_nothing_missing(server: &Server, acknowledged: &BTreeSet<String>) {
     let found: BTreeSet<String> =
         server.run(&["get", "services", "-o", "name"]).lines().map(str::to_owned).collect();
     assert_eq!(acknowledged.difference(&found).collect::<Vec<_>>(), Vec::<&String>::new());
-    let each = |path: &str| -> Vec<String> {
-        server.run(&["get", "services", "-o", path]).split_whitespace().map(str::to_owned).collect()
-    };
     for path in ["jsonpath={.items[*].spec.clusterIP}", "jsonpath={.items[*].spec.ports[*].nodePort}"] {
-        let all = each(path);
+        let text = server.run(&["get", "services", "-o", path]);
+        let all: Vec<&str> = text.split_whitespace().collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{path}");
     }
 }
