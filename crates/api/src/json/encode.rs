@@ -4,7 +4,7 @@ use schema::{Cardinality, Form, Message, MessageId, Table, Type};
 use serde_json::{Map, Value};
 
 use super::lex::Lexer;
-use super::{JsonError, write};
+use super::{JsonError, utf8, write};
 use crate::proto::walk::{Zero, zero};
 
 /// Appends a tree with its fields in Go struct order; unknown fields are left out. No newline follows.
@@ -143,7 +143,7 @@ impl Encoder<'_, '_> {
 
 /// Appends JSON text without the space between its tokens, escaped as Go's encoder does; the text is checked.
 pub(crate) fn compact(out: &mut Vec<u8>, json: &[u8]) -> Result<(), JsonError> {
-    let text = String::from_utf8_lossy(json);
+    let text = utf8(json);
     let mut lexer = Lexer::new(&text);
     lexer.skip_value(0)?;
     lexer.finish()?;

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use serde_json::{Map, Number, Value};
 
 use super::lex::Lexer;
-use super::{Decoded, JsonError, MAX_STRICT_ERRORS, StrictError};
+use super::{Decoded, JsonError, MAX_STRICT_ERRORS, StrictError, utf8};
 use crate::proto::wire::MAX_DEPTH;
 
 /// Parses one document, collecting duplicate keys with their paths.
 pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded<Value>, JsonError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = utf8(bytes);
     let mut parser = Parser {
         lexer: Lexer::new(&text),
         path: Some(String::new()),
@@ -24,7 +24,7 @@ pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded<Value>, JsonError> {
 
 /// Parses one document; the last of equal keys wins.
 pub fn parse_untyped(bytes: &[u8]) -> Result<Value, JsonError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = utf8(bytes);
     let mut parser =
         Parser { lexer: Lexer::new(&text), path: None, strict: Vec::new(), seen: HashSet::new() };
     let value = parser.value(0)?;

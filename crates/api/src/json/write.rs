@@ -2,6 +2,8 @@
 
 use serde_json::{Number, Value};
 
+use super::utf8;
+
 /// Bytes that must be escaped inside a string. `<`, `>` and `&` are, because upstream's encoder is made for HTML.
 const ESCAPE: [bool; 256] = {
     let mut table = [false; 256];
@@ -43,7 +45,7 @@ pub(crate) fn lossy(out: &mut Vec<u8>, bytes: &[u8]) {
         out.extend_from_slice(bytes);
         out.push(b'"');
     } else {
-        string(out, &String::from_utf8_lossy(bytes));
+        string(out, &utf8(bytes));
     }
 }
 

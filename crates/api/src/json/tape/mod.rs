@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use schema::{MessageId, Table};
 use serde_json::Value;
 
-use super::{Decoded, JsonError, write};
+use super::{Decoded, JsonError, utf8, write};
 use crate::proto::wire::Reverse;
 
 pub(crate) use proto::nil_when_absent;
@@ -24,7 +24,7 @@ use tree::TreeOf;
 
 /// Decodes the JSON of a built-in message into a tree in normal form.
 pub fn decode(table: &Table, message: MessageId, bytes: &[u8]) -> Result<Decoded<Value>, JsonError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = utf8(bytes);
     let (tape, root, strict) = Parser::parse(table, message, &text)?;
     let value = TreeOf { table, tape: &tape }.message(message, root);
     Ok(Decoded { value, strict })
@@ -32,7 +32,7 @@ pub fn decode(table: &Table, message: MessageId, bytes: &[u8]) -> Result<Decoded
 
 /// Decodes the JSON of a built-in message straight into protobuf, without its TypeMeta.
 pub fn to_proto(table: &Table, message: MessageId, bytes: &[u8]) -> Result<Decoded<Vec<u8>>, JsonError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = utf8(bytes);
     let (tape, root, strict) = Parser::parse(table, message, &text)?;
     let mut out = Reverse::with_capacity(bytes.len());
     ProtoOf { table, tape: &tape }.payload(&mut out, message, &tape.nodes[root as usize]);
