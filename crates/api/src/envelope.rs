@@ -116,17 +116,19 @@ pub fn tail(out: &mut Vec<u8>) {
     put_field(out, 4, b"");
 }
 
-pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32) {
+/// The tag of a length-delimited field.
+pub fn put_tag(out: &mut Vec<u8>, number: u32) {
     put_varint(out, u64::from(number) << 3 | u64::from(BYTES));
 }
 
-pub(crate) fn put_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+/// A length-delimited field.
+pub fn put_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -134,7 +136,8 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-pub(crate) fn varint_len(value: u64) -> usize {
+/// The bytes that a varint takes.
+pub fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::envelope::{put_field, put_tag, put_varint, varint_len};
 use api::splice::{ListHead, Splice};
 use api::{Status, Value, envelope, json, yaml};
 use base::clock::Wall;
@@ -186,13 +187,14 @@ impl List {
     /// Lengths come before contents in protobuf, so the list is measured first and then streamed.
     fn protobuf(self) -> Result<Body, Status> {
         let meta = self.head.proto();
-        let mut raw_len = 1 + varint_len(meta.len()) + meta.len();
+        let mut raw_len = 1 + varint_len(meta.len() as u64) + meta.len();
         if !self.resource.is_stored_version() {
-            let mut raw = field(1, &meta);
+            let mut raw = Vec::new();
+            put_field(&mut raw, 1, &meta);
             for entry in &self.entries {
                 let mut item = Vec::with_capacity(entry.value.len() + 32);
                 object::write_proto(&self.resource, &entry.value, Some(entry.modified), &mut item)?;
-                raw.extend_from_slice(&field(2, &item));
+                put_field(&mut raw, 2, &item);
             }
             return Ok(body::full(envelope::seal(
                 &self.resource.api_version,
@@ -202,11 +204,11 @@ impl List {
         }
         for entry in &self.entries {
             let len = spliced(entry)?.len(entry.modified);
-            raw_len += 1 + varint_len(len) + len;
+            raw_len += 1 + varint_len(len as u64) + len;
         }
         let mut head = Vec::with_capacity(256);
         envelope::head(&mut head, &self.resource.api_version, &self.resource.kind.list_kind, raw_len);
-        head.extend_from_slice(&field(1, &meta));
+        put_field(&mut head, 1, &meta);
         let mut tail = Vec::new();
         envelope::tail(&mut tail);
         let state = (self.entries.into_iter(), Some(head), Some(tail));
@@ -221,8 +223,8 @@ impl List {
                     };
                     let splice = spliced(&entry).expect("the same bytes were measured");
                     let len = splice.len(entry.modified);
-                    out.push(2 << 3 | 2);
-                    put_varint(&mut out, len);
+                    put_tag(&mut out, 2);
+                    put_varint(&mut out, len as u64);
                     splice.write(entry.modified, &mut out);
                 }
                 Some((Bytes::from(out), (entries, head, tail)))
@@ -345,26 +347,6 @@ pub fn partial(mut tree: Value) -> Value {
         "apiVersion": "meta.k8s.io/v1",
         "metadata": tree["metadata"].take(),
     })
-}
-
-fn varint_len(value: usize) -> usize {
-    (usize::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 6);
-    out.push(number << 3 | 2);
-    put_varint(&mut out, bytes.len());
-    out.extend_from_slice(bytes);
-    out
 }
 
 /// JSON with two spaces a level, as upstream prints it for people.

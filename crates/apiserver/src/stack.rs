@@ -159,7 +159,7 @@ impl Stack {
         }
         match path {
             "/healthz" | "/livez" | "/readyz" => return Ok(health::check(&self.registry, path, query)),
-            "/version" => return Ok(json_response(&self.version, query)),
+            "/version" => return Ok(json_response(&self.version)),
             _ => {}
         }
         if let Some(response) = openapi::serve(&self.registry.catalog.load(), &head.headers, path, query) {
@@ -261,10 +261,9 @@ fn answer(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
 }
 
 /// A plain JSON document that is no object of the API.
-pub(crate) fn json_response(tree: &Value, query: &Query) -> Response<Body> {
+pub(crate) fn json_response(tree: &Value) -> Response<Body> {
     let mut out = Vec::with_capacity(512);
     api::json::encode_any(tree, &mut out);
-    let _ = query;
     answer(200, negotiate::JSON, body::full(render::indent(&out)))
 }
 

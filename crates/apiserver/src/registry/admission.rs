@@ -149,6 +149,16 @@ const UNENFORCED: [(&str, &str); 12] = [
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
 ];
 
+/// What clients of every cluster create and rely on less directly is stored, and its author told.
+const WITHOUT_EFFECT: [(&str, &str); 6] = [
+    ("networking.k8s.io", "networkpolicies"),
+    ("policy", "poddisruptionbudgets"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+];
+
 impl Plugin for Unenforced {
     fn mutate(
         &self,
@@ -157,8 +167,16 @@ impl Plugin for Unenforced {
         _object: &mut Value,
     ) -> Result<(), Status> {
         let kind = &attributes.call.resource.kind;
-        let unenforced = UNENFORCED.contains(&(&*kind.group, &*kind.plural));
-        if attributes.operation != Operation::Create || !unenforced {
+        let name = (&*kind.group, &*kind.plural);
+        if attributes.operation != Operation::Create {
+            return Ok(());
+        }
+        if WITHOUT_EFFECT.contains(&name) {
+            attributes
+                .call
+                .warn(format!("{} are stored, but this server does not act on them yet", kind.plural));
+        }
+        if !UNENFORCED.contains(&name) {
             return Ok(());
         }
         let why = format!(

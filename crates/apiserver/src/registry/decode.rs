@@ -11,9 +11,8 @@ use crate::negotiate::Format;
 /// Decodes an object of the call's kind and version.
 pub(super) fn object(call: &Call, body: &[u8], validation: Validation) -> Result<Value, Status> {
     let format = call.format.clone()?;
-    let (tree, mut strict) = parse(&call.resource, format, body)?;
-    let (mut tree, more) = typed(&call.resource, tree, format)?;
-    strict.extend(more);
+    let tree = parse(&call.resource, format, body)?;
+    let (mut tree, strict) = typed(&call.resource, tree)?;
     report(call, &call.resource, strict, validation)?;
     set_type(&call.resource, &mut tree);
     Ok(tree)
@@ -26,15 +25,15 @@ enum Parsed {
     Tree(Value),
 }
 
-fn parse(resource: &Resource, format: Format, body: &[u8]) -> Result<(Parsed, Vec<StrictError>), Status> {
+fn parse(resource: &Resource, format: Format, body: &[u8]) -> Result<Parsed, Status> {
     match format {
-        Format::Json => Ok((Parsed::Text(body.to_vec()), Vec::new())),
+        Format::Json => Ok(Parsed::Text(body.to_vec())),
         Format::Yaml => {
             let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
             let tree = yaml::parse(text).map_err(|e| Status::bad_request(e.to_string()))?;
             let mut out = Vec::new();
             json::encode_any(&tree, &mut out);
-            Ok((Parsed::Text(out), Vec::new()))
+            Ok(Parsed::Text(out))
         }
         Format::Protobuf => {
             let Codec::Builtin { message } = &resource.codec else {
@@ -47,12 +46,12 @@ fn parse(resource: &Resource, format: Format, body: &[u8]) -> Result<(Parsed, Ve
                 Outside { api_version: &resource.api_version, kind: &resource.kind.kind, revision: None };
             let tree = proto::to_tree(schema::builtin(), *message, envelope.raw, outside)
                 .map_err(|e| bad(e.to_string()))?;
-            Ok((Parsed::Tree(tree), Vec::new()))
+            Ok(Parsed::Tree(tree))
         }
     }
 }
 
-fn typed(resource: &Resource, parsed: Parsed, format: Format) -> Result<(Value, Vec<StrictError>), Status> {
+fn typed(resource: &Resource, parsed: Parsed) -> Result<(Value, Vec<StrictError>), Status> {
     let text = match parsed {
         Parsed::Tree(tree) => return Ok((tree, Vec::new())),
         Parsed::Text(text) => text,
@@ -89,7 +88,6 @@ fn typed(resource: &Resource, parsed: Parsed, format: Format) -> Result<(Value, 
             let unknown = schema::prune(table, *root, &mut tree);
             let mut strict = decoded.strict;
             strict.extend(unknown.into_iter().map(StrictError::Unknown));
-            let _ = format;
             Ok((tree, strict))
         }
     }

@@ -311,4 +311,10 @@ async fn rules_that_nothing_would_keep_are_refused() {
     let hook = json!({"metadata": {"name": "h"}, "webhooks": []});
     let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
     assert_eq!(rig.post(hooks, &hook).await.json()["code"], 403);
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}}});
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    assert_eq!(
+        rig.post(policies, &policy).await.header("warning"),
+        "299 - \"networkpolicies are stored, but this server does not act on them yet\""
+    );
 }
