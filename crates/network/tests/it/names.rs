@@ -81,9 +81,15 @@ enum Manner {
 
 /// An upstream that answers every name with 203.0.113.9, and counts.
 async fn upstream(manner: Manner) -> (SocketAddr, Arc<AtomicUsize>) {
-    let udp = UdpSocket::bind(loopback()).await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    // A port that is free for datagrams may be taken for streams, by another test: then the next one will do.
+    let (udp, address, tcp) = loop {
+        let udp = UdpSocket::bind(loopback()).await.unwrap();
+        let address = udp.local_addr().unwrap();
+        match TcpListener::bind(address).await {
+            Ok(tcp) => break (udp, address, tcp),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
+    };
     let asked = Arc::new(AtomicUsize::new(0));
     let reply = |bytes: &[u8]| {
         let mut message = Message::from_vec(bytes).unwrap();
