@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,9 +82,16 @@ impl Server {
         let (mut tasks, mut addresses) = (JoinSet::new(), Vec::new());
         for address in config.listen {
             let fail = |source| Error { address, source };
-            let udp = UdpSocket::bind(address).await.map_err(fail)?;
-            let bound = udp.local_addr().map_err(fail)?;
-            let tcp = TcpListener::bind(bound).await.map_err(fail)?;
+            let (udp, bound, tcp) = loop {
+                let udp = UdpSocket::bind(address).await.map_err(fail)?;
+                let bound = udp.local_addr().map_err(fail)?;
+                match TcpListener::bind(bound).await {
+                    Ok(tcp) => break (udp, bound, tcp),
+                    // Any port would do, and this one is free for datagrams alone.
+                    Err(error) if address.port() == 0 && error.kind() == ErrorKind::AddrInUse => {}
+                    Err(error) => return Err(fail(error)),
+                }
+            };
             tasks.spawn(datagrams(Arc::new(udp), shared.clone()));
             tasks.spawn(streams(tcp, shared.clone()));
             addresses.push(bound);
